@@ -1,0 +1,265 @@
+//! The leaf of the ordered index: up to 64 keys in order, as words that lead to their records.
+//!
+//! - Keys, their number and their order never change: inserting or removing one builds another
+//!   leaf. Only the record of a key changes in place (`swap`), when a version is put or popped.
+//! - A slot is a record's pointer, 16 bits of key above it (the two bytes after the leaf's prefix),
+//!   and in bit 0 whether the record is a tombstone: a search mostly needs no record, counting none.
+//! - `prefix` is common to all keys of the leaf (not always the longest such).
+//! - `max_stamp` is at least the newest stamp, `min_stamp` at most the oldest stamp in the leaf,
+//!   tombstones included. Both are exact until a version is popped or a key removed.
+
+use std::cmp::Ordering as Order;
+use std::marker::PhantomData;
+use std::ops::Bound;
+use std::ptr::NonNull;
+
+use crate::record::Version;
+use crate::slab::Slab;
+use crate::sync::{AtomicU64, Ordering, POINTER_BITS, pointer_in, prefetch, word_of};
+
+/// Keys in a leaf at most.
+pub(crate) const LEAF_KEYS_MAX: usize = if cfg!(loom) { 2 } else { 64 };
+/// Marks a slot whose record is a tombstone.
+pub(crate) const DEAD: u64 = 1;
+
+#[repr(C)]
+struct Header {
+    max_stamp: AtomicU64,
+    min_stamp: u64,
+    len: u16,
+    prefix_len: u16,
+}
+
+/// A leaf, borrowed from a guard or from the writer.
+#[derive(Clone, Copy)]
+pub(crate) struct Leaf<'a> {
+    header: NonNull<Header>,
+    lives: PhantomData<&'a Header>,
+}
+
+impl<'a> Leaf<'a> {
+    /// # Safety
+    /// `word` holds a pointer to a leaf that stays allocated, with its records, for `'a`.
+    #[inline(always)]
+    pub(crate) unsafe fn from_word(word: u64) -> Self {
+        // SAFETY: a pointer to a leaf is not null.
+        Self { header: unsafe { NonNull::new_unchecked(pointer_in(word)) }, lives: PhantomData }
+    }
+
+    #[inline(always)]
+    fn header(self) -> &'a Header {
+        // SAFETY: the leaf is initialized and allocated for `'a`.
+        unsafe { self.header.as_ref() }
+    }
+
+    pub(crate) fn block(self) -> NonNull<u8> {
+        self.header.cast()
+    }
+
+    pub(crate) fn block_bytes(self) -> usize {
+        block_bytes(self.len(), self.header().prefix_len as usize)
+    }
+
+    #[inline(always)]
+    pub(crate) fn len(self) -> usize {
+        self.header().len as usize
+    }
+
+    pub(crate) fn max_stamp(self) -> u64 {
+        self.header().max_stamp.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn min_stamp(self) -> u64 {
+        self.header().min_stamp
+    }
+
+    /// Writer only: there is no other one to race with.
+    pub(crate) fn raise_max_stamp(self, stamp: u64) {
+        if self.max_stamp() < stamp {
+            self.header().max_stamp.store(stamp, Ordering::Release);
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn slots(self) -> &'a [AtomicU64] {
+        // SAFETY: `len` initialized slots follow the header.
+        unsafe { std::slice::from_raw_parts(self.header.add(1).cast().as_ptr(), self.len()) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn prefix(self) -> &'a [u8] {
+        // SAFETY: `prefix_len` bytes follow the slots.
+        unsafe {
+            let bytes = self.header.add(1).cast::<AtomicU64>().add(self.len()).cast::<u8>();
+            std::slice::from_raw_parts(bytes.as_ptr(), self.header().prefix_len as usize)
+        }
+    }
+
+    /// The newest version of the key at `index`.
+    #[inline(always)]
+    pub(crate) fn version(self, index: usize) -> Version<'a> {
+        // SAFETY: a slot holds a published record, which lives as the leaf does.
+        unsafe { Version::from_word(self.slots()[index].load(Ordering::Acquire)) }
+    }
+
+    /// Starts bringing in the record at `index`, if there is one.
+    #[inline(always)]
+    pub(crate) fn prefetch(self, index: usize) {
+        if let Some(slot) = self.slots().get(index) {
+            prefetch(pointer_in::<u8>(slot.load(Ordering::Relaxed)));
+        }
+    }
+
+    /// Keys in `range` whose newest version is not a tombstone.
+    pub(crate) fn count_live(self, range: std::ops::Range<usize>) -> u64 {
+        let slots = &self.slots()[range];
+        slots.iter().map(|slot| u64::from(slot.load(Ordering::Relaxed) & DEAD == 0)).sum()
+    }
+
+    /// The slots whose key's two bytes are those of `key`; empty at the place where they would be.
+    #[inline]
+    fn candidates(self, key: &[u8]) -> (usize, usize) {
+        let prefix = self.prefix();
+        let shared = prefix.len().min(key.len());
+        match key[..shared].cmp(&prefix[..shared]) {
+            Order::Less => return (0, 0),
+            Order::Greater => return (self.len(), self.len()),
+            Order::Equal if shared < prefix.len() => return (0, 0),
+            Order::Equal => {}
+        }
+        let head = head_of(&key[shared..]);
+        let slots = self.slots();
+        let from = slots.partition_point(|slot| slot.load(Ordering::Relaxed) >> POINTER_BITS < head);
+        let mut to = from;
+        while to < slots.len() && slots[to].load(Ordering::Relaxed) >> POINTER_BITS == head {
+            to += 1;
+        }
+        (from, to)
+    }
+
+    /// The index of the first key that is not less than `key`, and whether it is `key`.
+    pub(crate) fn search(self, key: &[u8]) -> (usize, bool) {
+        let (mut from, mut to) = self.candidates(key);
+        let skip = self.header().prefix_len as usize;
+        while from < to {
+            let middle = from + (to - from) / 2;
+            match self.version(middle).key()[skip..].cmp(&key[skip..]) {
+                Order::Less => from = middle + 1,
+                Order::Equal => return (middle, true),
+                Order::Greater => to = middle,
+            }
+        }
+        (from, false)
+    }
+
+    /// The index of `key`, whose newest record's word is `record`: found without its record.
+    pub(crate) fn index_of(self, key: &[u8], record: u64) -> usize {
+        let (from, to) = self.candidates(key);
+        let found = (from..to).find(|&index| {
+            let word = self.slots()[index].load(Ordering::Relaxed);
+            pointer_in::<u8>(word) == pointer_in::<u8>(record)
+        });
+        let Some(index) = found else { unreachable!("the index holds each entry's newest record") };
+        index
+    }
+
+    /// Makes the key at `index` lead to another of its records. Writer only.
+    pub(crate) fn swap(self, index: usize, record: Version<'_>) {
+        let slot = &self.slots()[index];
+        let head = slot.load(Ordering::Relaxed) >> POINTER_BITS << POINTER_BITS;
+        slot.store(head | slot_word(record), Ordering::Release);
+    }
+
+    /// The indexes of the keys within the bounds.
+    pub(crate) fn range(self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> (usize, usize) {
+        let from = match lower {
+            Bound::Unbounded => 0,
+            Bound::Included(key) => self.search(key).0,
+            Bound::Excluded(key) => {
+                let (index, found) = self.search(key);
+                index + usize::from(found)
+            }
+        };
+        let to = match upper {
+            Bound::Unbounded => self.len(),
+            Bound::Excluded(key) => self.search(key).0,
+            Bound::Included(key) => {
+                let (index, found) = self.search(key);
+                index + usize::from(found)
+            }
+        };
+        (from, to.max(from))
+    }
+
+    /// Copies the slots into `slots`.
+    pub(crate) fn copy_slots(self, slots: &mut Vec<u64>) {
+        slots.extend(self.slots().iter().map(|slot| slot.load(Ordering::Relaxed)));
+    }
+}
+
+/// A slot without its two bytes of key.
+pub(crate) fn slot_word(record: Version<'_>) -> u64 {
+    record.word() | if record.is_tombstone() { DEAD } else { 0 }
+}
+
+/// The bytes that a slot keeps of a key whose prefix was cut off, in place.
+pub(crate) fn head_bits(rest: &[u8]) -> u64 {
+    head_of(rest) << POINTER_BITS
+}
+
+#[inline(always)]
+fn head_of(rest: &[u8]) -> u64 {
+    let first = u64::from(rest.first().copied().unwrap_or(0));
+    let second = u64::from(rest.get(1).copied().unwrap_or(0));
+    first << 8 | second
+}
+
+/// How many bytes the two have in common at their starts.
+pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// Gives each slot the two bytes after the longest prefix of the (sorted) keys; returns its length.
+pub(crate) fn set_heads(slots: &mut [u64]) -> usize {
+    let (Some(&first), Some(&last)) = (slots.first(), slots.last()) else { return 0 };
+    // SAFETY: the writer builds leaves from published records; here and below.
+    let (first, last) = unsafe { (Version::from_word(first), Version::from_word(last)) };
+    let prefix_len = common_prefix(first.key(), last.key());
+    for index in 0..slots.len() {
+        if let Some(&ahead) = slots.get(index + 8) {
+            prefetch(pointer_in::<u8>(ahead));
+        }
+        let word = slots[index] & ((1 << POINTER_BITS) - 1);
+        // SAFETY: as above.
+        let version = unsafe { Version::from_word(word) };
+        slots[index] = word | head_bits(&version.key()[prefix_len..]);
+    }
+    prefix_len
+}
+
+/// Builds a leaf of sorted slots with their heads set; its word is returned.
+pub(crate) fn build(slab: &mut Slab, slots: &[u64], prefix: &[u8], min_stamp: u64, max_stamp: u64) -> u64 {
+    debug_assert!(!slots.is_empty() && slots.len() <= LEAF_KEYS_MAX);
+    let block = slab.allocate(block_bytes(slots.len(), prefix.len()));
+    // SAFETY: the fresh block has room for header, slots and prefix, in this order.
+    unsafe {
+        let header = block.cast::<Header>();
+        header.write(Header {
+            max_stamp: AtomicU64::new(max_stamp),
+            min_stamp,
+            len: slots.len() as u16,
+            prefix_len: prefix.len() as u16,
+        });
+        let first = header.add(1).cast::<AtomicU64>();
+        for (index, &slot) in slots.iter().enumerate() {
+            first.add(index).write(AtomicU64::new(slot));
+        }
+        let end = first.add(slots.len()).cast::<u8>();
+        end.copy_from_nonoverlapping(NonNull::from(prefix).cast(), prefix.len());
+        word_of(header.as_ptr())
+    }
+}
+
+fn block_bytes(len: usize, prefix_len: usize) -> usize {
+    size_of::<Header>() + len * size_of::<AtomicU64>() + prefix_len
+}

@@ -1,0 +1,64 @@
+//! A concurrent hash map of versioned byte-string entries, and an ordered index over the same
+//! entries.
+//!
+//! An *entry* is one key with its chain of *versions*, newest first; each version has a stamp (the
+//! caller's u64 MVCC version), strictly increasing within the key. A reader pins, chooses a stamp
+//! `at`, and sees of each key the newest version up to it, by hash or in key order, while the one
+//! writer goes on.
+//!
+//! ```
+//! use orchard_map::{Content, NewVersion};
+//!
+//! let (mut writer, reader) = orchard_map::create();
+//! let new = |stamp, value| NewVersion { stamp, type_tag: 0, expires_at_ms: None, content: Content::Value(value) };
+//! writer.upsert(b"apple", new(1, b"green"));
+//! writer.upsert(b"apple", new(2, b"red"));
+//!
+//! let guard = reader.pin();
+//! assert_eq!(guard.get(b"apple", 1).and_then(|version| version.value()), Some(&b"green"[..]));
+//! assert_eq!(guard.get(b"apple", 2).and_then(|version| version.value()), Some(&b"red"[..]));
+//! ```
+//!
+//! # What holds
+//! - One writer at a time ([`MapWriter`] is not `Clone`), any number of readers. A reader never waits
+//!   for the writer nor for another reader, and the writer never waits for a reader.
+//! - A reader sees at `at` everything that was applied up to `at` before it chose `at`. What it sees
+//!   stays readable, unchanged, as long as its [`Guard`] lives.
+//! - A version that some reader may still need is not pruned ([`MapWriter::reclaim`] says how the
+//!   caller and the map agree on that), and memory that some guard may still see is not freed.
+//! - The hash part and the ordered index lead to the same records: a value is stored once.
+//! - Dropping the last handle frees everything.
+//!
+//! # What is absent
+//! No I/O, no clock, no thread, no lock: time, durability and the order of changes are the caller's.
+//! No iterator outlives a guard; to go on later, resume by key or by [`HashPosition`].
+//!
+//! # Where to look
+//! `record` (a version in memory), `slab` and `store` (where memory comes from and how it goes),
+//! `epoch` (when), `table` (the hash part), `leaf`, `inner`, `tree` (the ordered index), `history`
+//! (pruning), `writer`, `reader`, `bulk`, `clock` (the operations).
+
+#![warn(missing_docs)]
+
+mod bulk;
+mod clock;
+mod epoch;
+mod history;
+mod inner;
+mod leaf;
+mod reader;
+mod record;
+mod shared;
+mod slab;
+mod stats;
+mod store;
+mod sync;
+mod table;
+mod tree;
+mod writer;
+
+pub use bulk::BulkLoader;
+pub use reader::{Guard, HashPosition, MapReader};
+pub use record::{Content, NewVersion, TYPE_TAGS, Version};
+pub use stats::MapStats;
+pub use writer::{MapWriter, Reclaimed, create};

@@ -265,10 +265,9 @@ pub(crate) fn allocate(slab: &mut Slab, key: &[u8], new: &NewVersion<'_>, older:
         Content::NonResident { value_len } => (NONRESIDENT, value_len as usize, &[]),
     };
     let Ok(value_len) = u32::try_from(value_len) else { panic!("a value of {value_len} bytes is too long") };
-    let meta = flag
-        | u16::from(older.is_some()) * HAS_PREV
-        | u16::from(new.expires_at_ms.is_some()) * HAS_EXPIRY
-        | u16::from(new.type_tag) << TYPE_TAG_SHIFT;
+    let has_prev = if older.is_some() { HAS_PREV } else { 0 };
+    let has_expiry = if new.expires_at_ms.is_some() { HAS_EXPIRY } else { 0 };
+    let meta = flag | has_prev | has_expiry | (u16::from(new.type_tag) << TYPE_TAG_SHIFT);
     let key_at = key_offset(meta);
     let block = slab.allocate(key_at + key.len() + bytes.len());
     // SAFETY: the block is fresh, 8-aligned, and holds header, options, key and value in this

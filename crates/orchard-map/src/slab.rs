@@ -417,7 +417,7 @@ mod tests {
             let size = class_bytes(class_of(bytes));
             assert!(size >= bytes, "{bytes} bytes in a block of {size}");
             assert!(size - bytes <= 8.max(bytes / 8), "{bytes} bytes in a block of {size}");
-            assert!(bytes % 64 != 0 || size % 64 == 0, "{bytes} bytes in a block of {size}");
+            assert!(!bytes.is_multiple_of(64) || size.is_multiple_of(64), "{bytes} bytes in a block of {size}");
         }
     }
 

@@ -29,8 +29,11 @@ pub const CHECKSUM_SIZE_BYTES: usize = 8;
 pub const FLAT_KEY_SIZE_BYTES_MAX: usize = KEY_SIZE_BYTES_MAX + SPACE_PREFIX_SIZE_BYTES_MAX;
 /// Largest payload of a block with more than one entry: bounds what [`decode`] allocates.
 pub const SHARED_PAYLOAD_SIZE_BYTES_MAX: usize = 64 * 1024;
-/// Payload at which the writer closes a block.
-pub const TARGET_PAYLOAD_SIZE_BYTES: usize = 16 * 1024;
+/// Payload at which the writer closes a block. A point read copies, checks and decodes half a block more than it
+/// needs with every doubling, an index takes half the memory; `examples/segment_speed.rs` measures both.
+pub const TARGET_PAYLOAD_SIZE_BYTES: usize = 8 * 1024;
+/// Largest payload at which the writer can be told to close a block.
+const TARGET_PAYLOAD_SIZE_BYTES_MAX: usize = 16 * 1024;
 /// What the writer reckons for an entry beyond its key's suffix and its value.
 const ENTRY_OVERHEAD_BYTES: usize = 8;
 /// Most that it can be: kind, type, shared 2, suffix length 2, index delta 7, place 3, expiry 10, value length 5.
@@ -317,8 +320,9 @@ pub fn decode(block: &[u8]) -> Result<DecodedBlock, Damage> {
 }
 
 /// Collects the entries of one block.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BlockBuilder {
+    target_bytes: usize,
     /// Suffixes and values of the entries, one after the other.
     bytes: Vec<u8>,
     pending: Vec<Pending>,
@@ -338,12 +342,29 @@ struct Pending {
     expires_at_ms: Option<u64>,
 }
 
+impl Default for BlockBuilder {
+    fn default() -> BlockBuilder {
+        BlockBuilder {
+            target_bytes: TARGET_PAYLOAD_SIZE_BYTES,
+            bytes: Vec::new(),
+            pending: Vec::new(),
+            last_key: Vec::new(),
+            size_bytes: 0,
+        }
+    }
+}
+
 impl BlockBuilder {
+    /// Closes blocks at another payload than [`TARGET_PAYLOAD_SIZE_BYTES`]; over 16 KiB is taken as that.
+    pub fn set_target_bytes(&mut self, target_bytes: usize) {
+        self.target_bytes = target_bytes.min(TARGET_PAYLOAD_SIZE_BYTES_MAX);
+    }
+
     /// Whether `entry` may join those that are here. The first entry always may.
     pub fn fits(&self, entry: &SegmentEntry<'_>) -> bool {
         let suffix = entry.key.len() - common_prefix(&self.last_key, entry.key);
         let size_bytes = self.size_bytes + suffix + entry.value.len() + ENTRY_OVERHEAD_BYTES;
-        self.pending.is_empty() || size_bytes <= TARGET_PAYLOAD_SIZE_BYTES
+        self.pending.is_empty() || size_bytes <= self.target_bytes
     }
 
     /// Whether there are no entries.

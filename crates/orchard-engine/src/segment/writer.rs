@@ -72,6 +72,14 @@ impl SegmentWriter {
         })
     }
 
+    /// Closes blocks at another size than the default: smaller ones make point reads cheaper and the index larger, and
+    /// tests reach the edges of blocks sooner. Over 16 KiB is taken as that.
+    #[must_use]
+    pub fn with_block_size(mut self, payload_bytes: usize) -> SegmentWriter {
+        self.block.set_target_bytes(payload_bytes);
+        self
+    }
+
     /// Number of the file.
     pub fn number(&self) -> u64 {
         self.meta.number

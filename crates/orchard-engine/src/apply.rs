@@ -1,0 +1,397 @@
+//! What a commit does to the state: a pure function of (state, commit, stamp, log time).
+//!
+//! - It reads no clock, no random number and no disk: the same log gives the same state on every machine.
+//! - All or nothing: a refused commit leaves nothing behind, even if some of its mutations were applied already.
+//! - An entry whose expiry lies at or before the log time is absent.
+
+use crate::error::{CommitError, TokenError};
+use crate::format::push_flat_key;
+use crate::mutants::{self, Mutant};
+use bytes::Bytes;
+use orchard_types::arithmetic::{self, Bounds};
+use orchard_types::{
+    Check, CheckFailure, Expiry, LimitError, Mutation, MutationError, Operation, SpaceId, Token,
+    UnixMillis, Value, ValueType, Versionstamp, limits,
+};
+use std::ops::Bound;
+
+/// The newest version of a key, as the state has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored<'a> {
+    /// Its versionstamp, raw.
+    pub stamp: u64,
+    /// The number of its value type.
+    pub type_tag: u8,
+    /// When it expires, in Unix milliseconds.
+    pub expires_at_ms: Option<u64>,
+    /// It means "deleted".
+    pub is_tombstone: bool,
+    /// Its bytes; `None` if they are on disk only.
+    pub value: Option<&'a [u8]>,
+    /// Their number.
+    pub value_len: u64,
+}
+
+/// What a write replaced.
+#[derive(Clone, Copy, Debug)]
+pub struct Replaced {
+    /// Length of the value.
+    pub value_len: u64,
+    /// When it would have expired.
+    pub expires_at_ms: Option<u64>,
+}
+
+/// What `apply` changes. Keys are flat (see [`crate::format`]).
+pub trait State {
+    /// The newest version of a key, tombstones and expired ones included.
+    fn newest(&self, key: &[u8]) -> Option<Stored<'_>>;
+    /// Visits the newest version of every key of a range in order.
+    fn each(
+        &self,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+        visit: &mut dyn FnMut(&[u8], Stored<'_>),
+    );
+    /// The newest stamp in a range, tombstones included; 0 if there is none.
+    fn newest_stamp_in(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> u64;
+    /// Adds a version (`None`: a tombstone) and tells what it replaces, unless that was a tombstone. A version of the
+    /// same stamp is replaced.
+    fn write(
+        &mut self,
+        key: &[u8],
+        stamp: u64,
+        content: Option<(u8, &[u8])>,
+        expires_at_ms: Option<u64>,
+    ) -> Option<Replaced>;
+    /// Takes back the versions of a key behind `to_stamp`.
+    fn undo(&mut self, key: &[u8], to_stamp: u64);
+}
+
+/// Where a commit stands.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// The stamp it gets if it happens.
+    pub stamp: Versionstamp,
+    /// The time of its group.
+    pub log_time: UnixMillis,
+    /// Deletes before this are forgotten: a range check may not look behind it.
+    pub floor: Versionstamp,
+    /// The log time of a version, or an earlier one where it is not known exactly.
+    pub time_of: &'a dyn Fn(Versionstamp) -> UnixMillis,
+}
+
+/// What a commit changed, for those who count.
+#[derive(Default, Debug)]
+pub struct Effects {
+    /// Flat keys written, each once for each write; empty for a commit of one mutation.
+    pub keys: Vec<Vec<u8>>,
+    /// Change of the number of entries.
+    pub entries: i64,
+    /// Change of the key bytes of entries.
+    pub key_bytes: i64,
+    /// Change of the value bytes of entries.
+    pub value_bytes: i64,
+    /// Entries whose expiry changed: flat key, before, after.
+    pub expiries: Vec<(Vec<u8>, Option<u64>, Option<u64>)>,
+    /// Flat keys that are tombstones now.
+    pub deleted: Vec<Vec<u8>>,
+    /// The first commit of this token, if it was known: nothing was changed.
+    pub repeated: Option<(Versionstamp, UnixMillis)>,
+}
+
+/// Why a commit did not happen.
+#[derive(Debug)]
+pub enum Refusal {
+    /// It cannot happen on this state.
+    Error(CommitError),
+    /// A value that it needs is on disk only: load it and try again.
+    NotResident {
+        /// Flat key.
+        key: Vec<u8>,
+        /// The version.
+        stamp: u64,
+    },
+}
+
+impl From<CommitError> for Refusal {
+    fn from(error: CommitError) -> Self {
+        Refusal::Error(error)
+    }
+}
+
+fn is_live(stored: &Stored<'_>, log_time: UnixMillis) -> bool {
+    !stored.is_tombstone && stored.expires_at_ms.is_none_or(|expires| expires > log_time.0)
+}
+
+/// The bounds of a range of one space, flat.
+pub fn flat_bounds(space: SpaceId, start: &[u8], end: Option<&[u8]>) -> (Vec<u8>, Option<Vec<u8>>) {
+    let mut lower = Vec::with_capacity(start.len() + 5);
+    push_flat_key(&mut lower, space, start);
+    let mut upper = Vec::new();
+    match end {
+        Some(end) => push_flat_key(&mut upper, space, end),
+        None => match space.0.checked_add(1) {
+            Some(next) => push_flat_key(&mut upper, SpaceId(next), b""),
+            None => return (lower, None),
+        },
+    }
+    (lower, Some(upper))
+}
+
+/// `Some(upper)` as an exclusive bound.
+pub fn upper_bound(upper: Option<&[u8]>) -> Bound<&[u8]> {
+    upper.map_or(Bound::Unbounded, Bound::Excluded)
+}
+
+/// Which of the checks do not hold.
+fn failed_checks<S: State>(
+    state: &S,
+    checks: &[Check],
+    place: Place<'_>,
+) -> Result<Vec<CheckFailure>, CommitError> {
+    let mut failures = Vec::new();
+    let mut flat = Vec::new();
+    for (index, check) in checks.iter().enumerate() {
+        match check {
+            Check::Key { space, key, expected } => {
+                flat.clear();
+                push_flat_key(&mut flat, *space, key);
+                let found = state
+                    .newest(&flat)
+                    .filter(|stored| {
+                        is_live(stored, place.log_time)
+                            || (!stored.is_tombstone && mutants::enabled(Mutant::ExpiredSeenByCheck))
+                    })
+                    .map(|stored| Versionstamp::from_raw(stored.stamp));
+                if found != *expected {
+                    failures.push(CheckFailure { index, found });
+                }
+            }
+            Check::Range { space, range, unchanged_since } => {
+                if range.is_empty() {
+                    continue;
+                }
+                if *unchanged_since < place.floor {
+                    return Err(CommitError::TooOld { floor: place.floor });
+                }
+                let (lower, upper) = flat_bounds(*space, &range.start, range.end.as_deref());
+                let (lower, upper) = (Bound::Included(lower.as_slice()), upper_bound(upper.as_deref()));
+                let newest = Versionstamp::from_raw(state.newest_stamp_in(lower, upper));
+                let mut changed = (newest > *unchanged_since).then_some(newest);
+                if changed.is_none() {
+                    // An expiry between then and now is a change, too.
+                    let since = (place.time_of)(*unchanged_since);
+                    state.each(lower, upper, &mut |_, stored| {
+                        let expired = stored
+                            .expires_at_ms
+                            .is_some_and(|expires| expires > since.0 && expires <= place.log_time.0);
+                        if !stored.is_tombstone && expired {
+                            let stamp = Versionstamp::from_raw(stored.stamp);
+                            changed = Some(changed.map_or(stamp, |newest| newest.max(stamp)));
+                        }
+                    });
+                }
+                if changed.is_some() {
+                    failures.push(CheckFailure { index, found: changed });
+                }
+            }
+        }
+    }
+    Ok(failures)
+}
+
+struct Writer<'s, 'p, S> {
+    state: &'s mut S,
+    place: Place<'p>,
+    effects: Effects,
+    /// A later mutation may be refused, and then this one is taken back.
+    keeps_keys: bool,
+}
+
+impl<S: State> Writer<'_, '_, S> {
+    fn expiry(&self, expiry: Expiry, stored: Option<&Stored<'_>>) -> Option<u64> {
+        match expiry {
+            Expiry::Never => None,
+            Expiry::At(time) => Some(time.0),
+            Expiry::After(duration) => Some(self.place.log_time.saturating_add(duration).0),
+            Expiry::Keep => stored
+                .filter(|stored| is_live(stored, self.place.log_time))
+                .and_then(|stored| stored.expires_at_ms),
+        }
+    }
+
+    /// Adds a version, and counts what it changes.
+    fn write(&mut self, key: &[u8], content: Option<(u8, &[u8])>, expires_at_ms: Option<u64>) {
+        let before = self.state.write(key, self.place.stamp.raw(), content, expires_at_ms);
+        let old_expiry = before.and_then(|before| before.expires_at_ms);
+        if old_expiry.is_some() || expires_at_ms.is_some() {
+            self.effects.expiries.push((key.to_vec(), old_expiry, expires_at_ms));
+        }
+        let entries = i64::from(content.is_some()) - i64::from(before.is_some());
+        self.effects.entries += entries;
+        self.effects.key_bytes += entries * key.len() as i64;
+        self.effects.value_bytes += content.map_or(0, |(_, value)| value.len() as i64)
+            - before.map_or(0, |before| before.value_len as i64);
+        if content.is_none() {
+            self.effects.deleted.push(key.to_vec());
+        }
+        if self.keeps_keys {
+            self.effects.keys.push(key.to_vec());
+        }
+    }
+
+    fn delete(&mut self, key: &[u8]) {
+        // Deleting what is absent writes nothing; deleting what is expired but not yet swept does the sweeper's work.
+        if self.state.newest(key).is_some_and(|stored| !stored.is_tombstone) {
+            self.write(key, None, None);
+        }
+    }
+
+    /// The live value of a key.
+    fn live_value(&self, key: &[u8]) -> Result<Option<Value>, Refusal> {
+        let Some(stored) = self.state.newest(key).filter(|stored| is_live(stored, self.place.log_time))
+        else {
+            return Ok(None);
+        };
+        let Some(value) = stored.value else {
+            return Err(Refusal::NotResident { key: key.to_vec(), stamp: stored.stamp });
+        };
+        let value_type = ValueType::from_number(stored.type_tag).unwrap_or_default();
+        Ok(Some(Value::new(value_type, Bytes::copy_from_slice(value))))
+    }
+
+    fn mutate(&mut self, index: usize, mutation: &Mutation, flat: &mut Vec<u8>) -> Result<(), Refusal> {
+        flat.clear();
+        push_flat_key(flat, mutation.space, &mutation.key);
+        let refused = |error| Refusal::Error(CommitError::Mutation { index, error });
+        match &mutation.operation {
+            Operation::Set { value, expiry } => {
+                let stored = if *expiry == Expiry::Keep { self.state.newest(flat) } else { None };
+                let expires = self.expiry(*expiry, stored.as_ref());
+                self.write(flat, Some((value.value_type as u8, &value.data)), expires);
+            }
+            Operation::Delete => self.delete(flat),
+            Operation::DeleteIfStamp(stamp) => {
+                if self.state.newest(flat).is_some_and(|stored| stored.stamp == stamp.raw()) {
+                    self.delete(flat);
+                }
+            }
+            Operation::DeleteRange { end } => {
+                let (lower, upper) = flat_bounds(mutation.space, &mutation.key, end.as_deref());
+                if upper.as_ref().is_some_and(|upper| *upper <= lower) {
+                    return Ok(());
+                }
+                let mut keys = Vec::new();
+                self.state.each(
+                    Bound::Included(lower.as_slice()),
+                    upper_bound(upper.as_deref()),
+                    &mut |key, stored| {
+                        if !stored.is_tombstone {
+                            keys.push(key.to_vec());
+                        }
+                    },
+                );
+                for key in keys {
+                    self.write(&key, None, None);
+                }
+            }
+            Operation::Number { op, operand, at_least, at_most, clamp, expiry } => {
+                let stored = self.live_value(flat)?;
+                let bounds =
+                    Bounds { at_least: at_least.as_ref(), at_most: at_most.as_ref(), clamp: *clamp };
+                let result = arithmetic::apply(*op, stored.as_ref(), operand, bounds).map_err(refused)?;
+                let expires = self.expiry(*expiry, self.state.newest(flat).as_ref());
+                self.write(flat, Some((result.value_type as u8, &result.data)), expires);
+            }
+            Operation::SetWithVersionstampSuffix { value, expiry } => {
+                // The suffix is one string part of 20 hex digits.
+                flat.push(0x02);
+                flat.extend_from_slice(self.place.stamp.to_string().as_bytes());
+                flat.push(0);
+                let length = mutation.key.len() + 22;
+                LimitError::check("key_size_bytes", limits::KEY_SIZE_BYTES_MAX, length)
+                    .map_err(|error| refused(MutationError::KeyTooLong(error)))?;
+                let expires = self.expiry(*expiry, None);
+                self.write(flat, Some((value.value_type as u8, &value.data)), expires);
+            }
+            Operation::Touch { expiry } => {
+                if let Some(value) = self.live_value(flat)? {
+                    let expires = self.expiry(*expiry, self.state.newest(flat).as_ref());
+                    self.write(flat, Some((value.value_type as u8, &value.data)), expires);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a token remembers: raw stamp, log time in ms, hash; 8 bytes little-endian each.
+fn remembered(value: &[u8]) -> Option<(u64, u64, u64)> {
+    let word = |at: usize| value.get(at..).and_then(crate::format::read_u64);
+    Some((word(0)?, word(8)?, word(16)?))
+}
+
+/// The flat key under which a token is remembered.
+pub fn token_key(id: &[u8]) -> Vec<u8> {
+    let mut flat = Vec::with_capacity(id.len() + 5);
+    push_flat_key(&mut flat, SpaceId::TOKENS, id);
+    flat
+}
+
+/// Decides a commit and, if it happens, changes the state.
+///
+/// # Errors
+/// [`Refusal`]; the state is as it was.
+pub fn apply<S: State>(
+    state: &mut S,
+    token: Option<(&Token, u64)>,
+    checks: &[Check],
+    mutations: &[Mutation],
+    place: Place<'_>,
+) -> Result<Effects, Refusal> {
+    let token = token.map(|(token, hash)| (token_key(&token.id), token.deadline, hash));
+    if let Some((key, deadline, hash)) = &token {
+        if let Some(stored) = state.newest(key).filter(|stored| is_live(stored, place.log_time)) {
+            let Some(value) = stored.value else {
+                return Err(Refusal::NotResident { key: key.clone(), stamp: stored.stamp });
+            };
+            return match remembered(value) {
+                Some((stamp, log_time, found)) if found == *hash => Ok(Effects {
+                    repeated: Some((Versionstamp::from_raw(stamp), UnixMillis(log_time))),
+                    ..Effects::default()
+                }),
+                _ => Err(CommitError::Token(TokenError::OtherContent).into()),
+            };
+        }
+        if *deadline <= place.log_time {
+            return Err(CommitError::Token(TokenError::DeadlinePassed).into());
+        }
+        if deadline.0 - place.log_time.0 > limits::TOKEN_DEADLINE_AHEAD_MS_MAX {
+            return Err(CommitError::Token(TokenError::DeadlineTooFar).into());
+        }
+    }
+    let failures = failed_checks(state, checks, place)?;
+    if !failures.is_empty() {
+        return Err(CommitError::CheckFailed(failures).into());
+    }
+    let mut writer =
+        Writer { state, place, effects: Effects::default(), keeps_keys: mutations.len() > 1 };
+    let mut flat = Vec::new();
+    for (index, mutation) in mutations.iter().enumerate() {
+        if let Err(refusal) = writer.mutate(index, mutation, &mut flat) {
+            if !mutants::enabled(Mutant::PartialCommitKept) {
+                let before = place.stamp.raw() - 1;
+                for key in &writer.effects.keys {
+                    writer.state.undo(key, before);
+                }
+            }
+            return Err(refusal);
+        }
+    }
+    if let Some((key, deadline, hash)) = token {
+        let words = [place.stamp.raw(), place.log_time.0, hash];
+        let value: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
+        writer.write(&key, Some((ValueType::Bytes as u8, &value)), Some(deadline.0));
+    }
+    Ok(writer.effects)
+}

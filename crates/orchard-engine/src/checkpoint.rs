@@ -1,0 +1,348 @@
+//! Writing what only the log holds into a segment, so that the log before it can go; and merging segments.
+//!
+//! - A checkpoint takes only versions at or below a stamp that is durable before the segment is written.
+//! - Everything at or below that stamp is in log files before the rotation, everything later behind it.
+//! - The manifest that names the segment is durable before a log file goes; the segment is durable, and has been read
+//!   back, before the manifest names it.
+
+use crate::commit::Core;
+use crate::compaction::{self, Merge, MergePlan, PlanOptions, Progress as MergeProgress};
+use crate::engine::Engine;
+use crate::error::{CommitError, StorageError};
+use crate::manifest::Manifest;
+use crate::mutants::{self, Mutant};
+use crate::segment::{EntryKind, Segment, SegmentEntry, SegmentWriter};
+use crate::snapshot::SnapshotPin;
+use crate::wal::log::LogError;
+use orchard_map::Version;
+use orchard_types::{Durability, Versionstamp};
+use std::io;
+use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Key and value bytes copied out of the map before they are written.
+const BATCH_SIZE_BYTES: usize = 1 << 20;
+
+/// A merge under way.
+pub(crate) struct Merging {
+    merge: Merge,
+    plan: MergePlan,
+    number: u64,
+}
+
+/// Copies of versions on their way to a segment.
+#[derive(Default)]
+struct Copies {
+    bytes: Vec<u8>,
+    versions: Vec<Copied>,
+}
+
+struct Copied {
+    key_end: usize,
+    value_end: usize,
+    stamp: u64,
+    kind: EntryKind,
+    type_tag: u8,
+    expires_at_ms: Option<u64>,
+}
+
+impl Copies {
+    fn push(&mut self, version: &Version<'_>, value: &[u8]) {
+        self.bytes.extend_from_slice(version.key());
+        let key_end = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        let kind = if version.is_tombstone() { EntryKind::Tombstone } else { EntryKind::Value };
+        self.versions.push(Copied {
+            key_end,
+            value_end: self.bytes.len(),
+            stamp: version.stamp(),
+            kind,
+            type_tag: version.type_tag(),
+            expires_at_ms: version.expires_at_ms(),
+        });
+    }
+
+    fn write(&mut self, writer: &mut SegmentWriter) -> Result<(), StorageError> {
+        let mut from = 0;
+        for copied in &self.versions {
+            writer.push(&SegmentEntry {
+                key: self.bytes.get(from..copied.key_end).unwrap_or_default(),
+                stamp: copied.stamp,
+                kind: copied.kind,
+                type_tag: copied.type_tag,
+                expires_at_ms: copied.expires_at_ms,
+                value: self.bytes.get(copied.key_end..copied.value_end).unwrap_or_default(),
+            })?;
+            from = copied.value_end;
+        }
+        self.bytes.clear();
+        self.versions.clear();
+        Ok(())
+    }
+}
+
+fn commit_error(error: StorageError) -> CommitError {
+    match &error {
+        StorageError::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+        {
+            CommitError::DiskFull
+        }
+        _ => error.into(),
+    }
+}
+
+impl Engine {
+    /// Whether the log has grown so much that a checkpoint is due.
+    pub fn wants_checkpoint(&self) -> bool {
+        let Some(log) = self.log.try_lock() else { return false };
+        let Some(log) = log.as_ref() else { return false };
+        let used = log.used_bytes();
+        let live: u64 = {
+            let core = self.core.lock();
+            u64::try_from(core.counts.key_bytes + core.counts.value_bytes).unwrap_or(0)
+        };
+        used > self.options.checkpoint_log_bytes.max(live / 2) || self.memory_is_tight()
+    }
+
+    /// Writes every version that only the log holds into a segment and lets the log before it go. `false` if there was
+    /// nothing to write.
+    ///
+    /// # Errors
+    /// What the disk says; the database is as it was, and goes on.
+    pub fn checkpoint(&self) -> Result<bool, CommitError> {
+        let _alone = self.checkpointing.lock();
+        let before = self.manifest.lock().checkpoint_stamp;
+        let Some((pin, first_log)) = self.begin_checkpoint(before)? else { return Ok(false) };
+        let stamp = pin.stamp();
+        let number = self.take_segment_number();
+        let has_older = !self.live_segments().is_empty();
+        let keys = self.reader.stats().entries;
+        let mut writer = SegmentWriter::create(&self.env.disk, self.database, number, keys).map_err(commit_error)?;
+        let mut tombstones = Vec::new();
+        if let Err(error) = self.write_versions(&mut writer, before, stamp, has_older, &mut tombstones) {
+            let _ = writer.abandon();
+            return Err(commit_error(error));
+        }
+        let segment = if writer.entries() == 0 {
+            writer.abandon().map_err(commit_error)?;
+            None
+        } else {
+            let meta = writer.finish().map_err(commit_error)?;
+            let segment = Segment::open(&self.env.disk, self.database, &meta).map_err(commit_error)?;
+            segment.verify().map_err(commit_error)?;
+            Some(segment)
+        };
+        if mutants::enabled(Mutant::LogRetiredEarly)
+            && let Some(log) = self.log.lock().as_mut()
+        {
+            log.retire_before(first_log);
+        }
+        {
+            let mut manifest = self.manifest.lock();
+            let mut next = manifest.clone();
+            next.segments.extend(segment.iter().map(|segment| segment.meta().clone()));
+            next.first_log = first_log;
+            next.next_log = next.next_log.max(first_log + 1);
+            next.checkpoint_stamp = stamp;
+            next.checkpoint_log_time_ms = pin.time().0.max(next.checkpoint_log_time_ms);
+            self.store_manifest(&mut manifest, next).map_err(commit_error)?;
+            let mut segments = self.segments.write();
+            *segments = Arc::new(segments.iter().cloned().chain(segment).collect());
+        }
+        if let Some(log) = self.log.lock().as_mut() {
+            log.retire_before(first_log);
+        }
+        let mut core = self.core.lock();
+        core.purge.extend(tombstones);
+        self.purge(&mut core, usize::MAX);
+        drop(core);
+        self.stats.checkpoints.fetch_add(1, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Fixes the stamp of a checkpoint, makes it durable and rotates the log behind it.
+    fn begin_checkpoint(&self, before: u64) -> Result<Option<(SnapshotPin, u64)>, CommitError> {
+        let mut guard = self.log.lock();
+        if guard.is_none() {
+            return Ok(None);
+        }
+        let pin = {
+            let mut core = self.core.lock();
+            seal(&mut core);
+            let applied = self.progress.watermark(Durability::None);
+            if applied <= before {
+                return Ok(None);
+            }
+            let time = orchard_types::UnixMillis(
+                core.sealed.back().map_or(self.written_time_ms.load(Ordering::Relaxed), |group| group.log_time.0),
+            );
+            // Nothing later is applied yet, so nothing that the checkpoint needs can have been pruned.
+            self.snapshots.register(self.env.clock.monotonic_ns(), false, || (applied, time))
+        };
+        while self.progress.watermark(Durability::Os) < pin.stamp() {
+            if let Err(error) = self.log_step_locked(&mut guard) {
+                drop(guard);
+                self.progress.wake();
+                return Err(error);
+            }
+        }
+        let Some(log) = guard.as_mut() else { return Ok(None) };
+        let written = self.progress.watermark(Durability::Os);
+        let first_log = match log.rotate() {
+            Ok(()) => log.position().number,
+            Err(LogError::NoSpace) => return Err(CommitError::DiskFull),
+            Err(LogError::Failed(error)) => return Err(self.poison(&error.to_string())),
+        };
+        self.progress.advance(Durability::Fsync, written, self.written_time_ms.load(Ordering::Relaxed));
+        drop(guard);
+        self.progress.wake();
+        Ok(Some((pin, first_log)))
+    }
+
+    fn write_versions(
+        &self,
+        writer: &mut SegmentWriter,
+        since: u64,
+        at: u64,
+        has_older: bool,
+        tombstones: &mut Vec<(Vec<u8>, u64)>,
+    ) -> Result<(), StorageError> {
+        let at = if mutants::enabled(Mutant::CheckpointAboveVisible) { u64::MAX } else { at };
+        let mut copies = Copies::default();
+        let mut resume: Option<Vec<u8>> = None;
+        loop {
+            let mut next = None;
+            {
+                let guard = self.reader.pin();
+                let lower = resume.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+                guard.scan_changed(lower, Bound::Unbounded, since, at, |version| {
+                    if version.is_tombstone() {
+                        tombstones.push((version.key().to_vec(), version.stamp()));
+                        if has_older {
+                            copies.push(&version, &[]);
+                        }
+                    } else if let Some(value) = version.value() {
+                        copies.push(&version, value);
+                    }
+                    if copies.bytes.len() >= BATCH_SIZE_BYTES {
+                        next = Some(version.key().to_vec());
+                        return ControlFlow::Break(());
+                    }
+                    ControlFlow::Continue(())
+                });
+            }
+            copies.write(writer)?;
+            if next.is_none() {
+                return Ok(());
+            }
+            resume = next;
+        }
+    }
+
+    fn take_segment_number(&self) -> u64 {
+        let mut manifest = self.manifest.lock();
+        let number = manifest.next_segment;
+        manifest.next_segment += 1;
+        number
+    }
+
+    /// Does a piece of the merge that is due most, at most `entries` versions long. `false` if none is due.
+    ///
+    /// # Errors
+    /// What the disk says; the merge is given up and planned anew.
+    pub fn merge_step(&self, entries: usize, plan: &PlanOptions) -> Result<bool, CommitError> {
+        let mut merging = self.merging.lock();
+        if merging.is_none() {
+            let segments = self.live_segments();
+            let metas: Vec<_> = segments.iter().map(|segment| segment.meta().clone()).collect();
+            let live = {
+                let core = self.core.lock();
+                u64::try_from(core.counts.key_bytes + core.counts.value_bytes).unwrap_or(0)
+            };
+            let horizon = self.horizon();
+            let Some(plan) = compaction::plan(&metas, live, horizon, plan) else { return Ok(false) };
+            let number = self.take_segment_number();
+            let inputs = segments.get(plan.range.clone()).unwrap_or_default();
+            let keys = inputs.iter().map(|segment| segment.meta().keys).sum();
+            let writer =
+                SegmentWriter::create(&self.env.disk, self.database, number, keys).map_err(commit_error)?;
+            let drop_tombstones = plan.drop_tombstones || mutants::enabled(Mutant::TombstoneDroppedEarly);
+            *merging =
+                Some(Merging { merge: Merge::new(inputs, horizon, drop_tombstones, writer), plan, number });
+        }
+        let Some(running) = merging.as_mut() else { return Ok(false) };
+        let outcome = match running.merge.step(entries) {
+            Ok(MergeProgress::Running) => return Ok(true),
+            Ok(MergeProgress::Done(outcome)) => outcome,
+            Err(error) => {
+                *merging = None;
+                return Err(commit_error(error));
+            }
+        };
+        let range = running.plan.range.clone();
+        let number = running.number;
+        *merging = None;
+        let segment = match &outcome.segment {
+            Some(meta) => {
+                debug_assert_eq!(meta.number, number);
+                let segment = Segment::open(&self.env.disk, self.database, meta).map_err(commit_error)?;
+                segment.verify().map_err(commit_error)?;
+                Some(segment)
+            }
+            None => None,
+        };
+        let mut manifest = self.manifest.lock();
+        let mut next = manifest.clone();
+        next.segments.splice(range.clone(), segment.iter().map(|segment| segment.meta().clone()));
+        let floor = outcome.dropped_tombstone_stamp_max.unwrap_or(0);
+        next.tombstone_floor = next.tombstone_floor.max(floor);
+        self.store_manifest(&mut manifest, next).map_err(commit_error)?;
+        let gone: Vec<_> = {
+            let mut segments = self.segments.write();
+            let mut list: Vec<_> = segments.as_ref().clone();
+            let gone = list.splice(range, segment).collect();
+            *segments = Arc::new(list);
+            gone
+        };
+        drop(manifest);
+        for segment in gone {
+            // A file that stays is a stray: the next open removes it.
+            let _ = segment.mark_obsolete();
+        }
+        self.stats.merges.fetch_add(1, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Checks every file of the database: reads all segments back.
+    ///
+    /// # Errors
+    /// The first damage.
+    pub fn verify(&self) -> Result<(), StorageError> {
+        for segment in self.live_segments().iter() {
+            segment.verify()?;
+        }
+        Ok(())
+    }
+}
+
+/// Closes the open group, so that later commits get a later one.
+fn seal(core: &mut Core) {
+    if let Some(open) = core.open.take() {
+        core.sealed.push_back(open);
+    }
+}
+
+/// The manifest as it stands, for those who look.
+impl Engine {
+    /// The newest stamp that segments hold.
+    pub fn checkpoint_stamp(&self) -> Versionstamp {
+        Versionstamp::from_raw(self.manifest.lock().checkpoint_stamp)
+    }
+
+    /// A copy of the manifest.
+    pub fn manifest(&self) -> Manifest {
+        self.manifest.lock().clone()
+    }
+}

@@ -1,0 +1,522 @@
+//! The commit path: decide under the commit lock, write in groups, make visible when durable.
+//!
+//! - `Core` is the state behind the commit lock; nobody holds that lock while the disk works.
+//! - Commits apply in the order of their stamps; a group is taken from the front of `sealed`, or is `open`.
+//! - A group joins the log only after the one before it; lock order is log, then core.
+
+use crate::apply::{self, Effects, Place, Refusal};
+use crate::engine::Engine;
+use crate::error::CommitError;
+use crate::expiry::ExpiryIndex;
+use crate::mutants::{self, Mutant};
+use crate::times::TimeIndex;
+use crate::snapshot::SnapshotPin;
+use crate::wal::log::{CommitLog, LogError};
+use crate::wal::{Group, record};
+use orchard_map::MapWriter;
+use orchard_types::{Commit, Durability, UnixMillis, Versionstamp, limits};
+use std::collections::VecDeque;
+use std::ops::{Bound, ControlFlow};
+use std::sync::atomic::Ordering;
+
+/// The outcome of a commit at its place in the order. It may be told to its client once the watermark of the wanted
+/// durability has passed `depends_on`.
+#[derive(Debug)]
+pub struct Submitted {
+    /// Stamp, time, and whether the token was known.
+    pub outcome: Result<Placed, CommitError>,
+    /// The newest stamp that the outcome rests on.
+    pub depends_on: Versionstamp,
+}
+
+/// Where a commit stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Its stamp.
+    pub versionstamp: Versionstamp,
+    /// The time of its group.
+    pub log_time: UnixMillis,
+    /// The token was known: this is the place of the first try.
+    pub repeated: bool,
+}
+
+/// Numbers of entries and bytes, live ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Entries whose newest version is not a tombstone.
+    pub entries: i64,
+    /// Their key bytes, flat.
+    pub key_bytes: i64,
+    /// Their value bytes.
+    pub value_bytes: i64,
+}
+
+impl Counts {
+    /// Adds what a commit changed.
+    pub fn add(&mut self, effects: &Effects) {
+        self.entries += effects.entries;
+        self.key_bytes += effects.key_bytes;
+        self.value_bytes += effects.value_bytes;
+    }
+}
+
+/// The state behind the commit lock.
+pub struct Core {
+    pub(crate) map: MapWriter,
+    /// Index of the next group.
+    pub(crate) next_index: u64,
+    /// No index at or above this may be given out before a newer manifest is durable.
+    pub(crate) reserved_index: u64,
+    pub(crate) open: Option<Group>,
+    pub(crate) sealed: VecDeque<Group>,
+    pub(crate) counts: Counts,
+    pub(crate) expiry: ExpiryIndex,
+    pub(crate) times: TimeIndex,
+    /// Deletes at or before this may be forgotten.
+    pub(crate) floor: Versionstamp,
+    /// Tombstones that segments hold, to leave memory: flat key, stamp.
+    pub(crate) purge: VecDeque<(Vec<u8>, u64)>,
+    pub(crate) is_closed: bool,
+    /// The log has no space; only deletes are taken.
+    pub(crate) is_disk_full: bool,
+    pub(crate) spare_buffers: Vec<Vec<u8>>,
+}
+
+/// Groups that wait to be written may hold this many bytes before committers have to help.
+const SEALED_GROUPS_MAX: usize = 64;
+/// Versions pruned for every group, at least.
+const RECLAIM_BUDGET_MIN: usize = 1_024;
+
+impl Core {
+    /// Whether the open group can take `bytes` more; seals it if not.
+    fn make_room(&mut self, engine: &Engine, bytes: usize) {
+        let Some(open) = &self.open else { return };
+        let is_full = open.count as usize >= limits::GROUP_COMMITS_MAX
+            || (open.count > 0 && open.payload.len() + bytes > limits::GROUP_SIZE_BYTES_MAX)
+            || !engine.log_clock.may_join(open.log_time);
+        if is_full && let Some(group) = self.open.take() {
+            self.sealed.push_back(group);
+        }
+    }
+
+    fn open_group(&mut self, engine: &Engine) -> (u64, UnixMillis, u32) {
+        if let Some(open) = &self.open {
+            return (open.index, open.log_time, open.count);
+        }
+        let group = Group {
+            index: self.next_index,
+            log_time: engine.log_clock.open_group(),
+            count: 0,
+            payload: self.spare_buffers.pop().unwrap_or_default(),
+        };
+        self.next_index += 1;
+        self.times.note(group.log_time, Versionstamp::new(group.index, 0));
+        let place = (group.index, group.log_time, 0);
+        self.open = Some(group);
+        place
+    }
+
+    /// Takes back everything behind `visible`: the log could not take it.
+    fn roll_back(&mut self, engine: &Engine) {
+        let visible = engine.progress.visible();
+        let mut undone = Vec::new();
+        self.map.scan_changed(Bound::Unbounded, Bound::Unbounded, visible, |version| {
+            let kept = std::iter::successors(Some(version), |version| version.older())
+                .find(|version| version.stamp() <= visible)
+                .filter(|version| !version.is_tombstone());
+            let live = |version: &orchard_map::Version<'_>| {
+                (u64::from(version.value_len()), version.expires_at_ms())
+            };
+            let newest = Some(version).filter(|version| !version.is_tombstone());
+            undone.push((version.key().to_vec(), newest.as_ref().map(live), kept.as_ref().map(live)));
+            ControlFlow::Continue(())
+        });
+        for (key, newest, kept) in undone {
+            self.map.rollback(&key, visible);
+            let entries = i64::from(kept.is_some()) - i64::from(newest.is_some());
+            self.counts.entries += entries;
+            self.counts.key_bytes += entries * key.len() as i64;
+            self.counts.value_bytes += kept.map_or(0, |(len, _)| len as i64)
+                - newest.map_or(0, |(len, _)| len as i64);
+            self.expiry.change(key, newest.and_then(|(_, at)| at), kept.and_then(|(_, at)| at));
+        }
+        self.open = None;
+        self.sealed.clear();
+        engine.progress.take_back_applied(visible, Versionstamp::new(self.next_index - 1, u16::MAX).raw());
+        engine.log_clock.nothing_in_flight();
+    }
+
+    fn is_idle(&self) -> bool {
+        self.open.is_none() && self.sealed.is_empty()
+    }
+}
+
+/// Whether a commit only takes away; such commits go on when memory or disk is full.
+fn only_deletes(commit: &Commit) -> bool {
+    use orchard_types::Operation;
+    commit.token.is_none()
+        && commit.mutations.iter().all(|mutation| {
+            matches!(
+                mutation.operation,
+                Operation::Delete | Operation::DeleteIfStamp(_) | Operation::DeleteRange { .. }
+            )
+        })
+}
+
+/// What came of trying a commit under the commit lock.
+enum Attempt {
+    Done(Submitted),
+    /// More log indexes have to be reserved.
+    ReserveFirst,
+    /// Too many groups wait to be written.
+    WriteFirst,
+    /// A value is on disk only.
+    LoadFirst { key: Vec<u8>, stamp: u64 },
+}
+
+impl Engine {
+    /// Puts a commit into the order and applies it. Readers see it once `visible` has passed it.
+    pub fn submit(&self, commit: &Commit) -> Submitted {
+        let refuse = |error| Submitted { outcome: Err(error), depends_on: Versionstamp::ZERO };
+        if let Err(error) = commit.validate() {
+            return refuse(error.into());
+        }
+        let mut bytes = Vec::new();
+        if self.keeps_log() || commit.token.is_some() {
+            record::encode(commit.token.as_ref(), &commit.mutations, &mut bytes);
+        }
+        let deletes = only_deletes(commit);
+        loop {
+            if let Some(why) = self.progress.poisoned() {
+                return refuse(CommitError::Poisoned(why));
+            }
+            if !deletes && let Err(error) = self.make_memory() {
+                return refuse(error);
+            }
+            let attempt = self.attempt(&mut self.core.lock(), commit, &bytes, deletes);
+            match attempt {
+                Attempt::Done(submitted) => return submitted,
+                again => {
+                    if let Err(error) = self.prepare_again(again) {
+                        return refuse(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets `build` read the newest applied state and make a commit of it while no other commit can come between; it is
+    /// run again if something had to be loaded first. `build` must not call the engine but for reads of its snapshot.
+    ///
+    /// # Errors
+    /// What `build` says.
+    pub fn submit_exclusive<E>(
+        &self,
+        mut build: impl FnMut(&SnapshotPin) -> Result<Commit, E>,
+    ) -> Result<Submitted, E> {
+        let refuse = |error| Ok(Submitted { outcome: Err(error), depends_on: Versionstamp::ZERO });
+        loop {
+            if let Some(why) = self.progress.poisoned() {
+                return refuse(CommitError::Poisoned(why));
+            }
+            if let Err(error) = self.make_memory() {
+                return refuse(error);
+            }
+            let attempt = {
+                let mut core = self.core.lock();
+                let pin = self.snapshots.register(self.env.clock.monotonic_ns(), false, || {
+                    let newest = core.open.as_ref().or(core.sealed.back());
+                    let time = newest.map_or_else(|| self.read_point().1, |group| group.log_time);
+                    (self.progress.watermark(Durability::None), time)
+                });
+                let commit = build(&pin)?;
+                if let Err(error) = commit.validate() {
+                    return refuse(error.into());
+                }
+                let mut bytes = Vec::new();
+                record::encode(commit.token.as_ref(), &commit.mutations, &mut bytes);
+                self.attempt(&mut core, &commit, &bytes, false)
+            };
+            match attempt {
+                Attempt::Done(submitted) => return Ok(submitted),
+                again => {
+                    if let Err(error) = self.prepare_again(again) {
+                        return refuse(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does what an attempt was missing.
+    fn prepare_again(&self, attempt: Attempt) -> Result<(), CommitError> {
+        match attempt {
+            Attempt::Done(_) => Ok(()),
+            Attempt::ReserveFirst => self.reserve_indexes(),
+            Attempt::WriteFirst => self.log_step().map(|_| ()),
+            Attempt::LoadFirst { key, stamp } => Ok(self.load_resident(&key, stamp)?),
+        }
+    }
+
+    /// Decides and applies one commit under the commit lock.
+    fn attempt(&self, core: &mut Core, commit: &Commit, bytes: &[u8], deletes: bool) -> Attempt {
+        let refuse = |error| {
+            Attempt::Done(Submitted { outcome: Err(error), depends_on: Versionstamp::ZERO })
+        };
+        if core.is_closed {
+            return refuse(CommitError::Closed);
+        }
+        if core.is_disk_full && !deletes {
+            return refuse(CommitError::DiskFull);
+        }
+        if core.next_index + 1 >= core.reserved_index {
+            return Attempt::ReserveFirst;
+        }
+        if core.sealed.len() >= SEALED_GROUPS_MAX {
+            return Attempt::WriteFirst;
+        }
+        core.make_room(self, bytes.len());
+        let (index, log_time, count) = core.open_group(self);
+        let stamp = Versionstamp::new(index, count as u16);
+        let times = &core.times;
+        let place = Place { stamp, log_time, floor: core.floor, time_of: &|stamp| times.time_of(stamp) };
+        let applied = Versionstamp::from_raw(self.progress.watermark(Durability::None));
+        let token = commit.token.as_ref().map(|token| (token, record::token_hash(bytes)));
+        match apply::apply(&mut core.map, token, &commit.checks, &commit.mutations, place) {
+            Ok(effects) => {
+                if let Some((versionstamp, log_time)) = effects.repeated {
+                    let outcome = Ok(Placed { versionstamp, log_time, repeated: true });
+                    self.close_if_idle(core);
+                    return Attempt::Done(Submitted { outcome, depends_on: versionstamp });
+                }
+                self.finish_applied(core, effects, bytes, stamp, log_time);
+                let outcome = Ok(Placed { versionstamp: stamp, log_time, repeated: false });
+                Attempt::Done(Submitted { outcome, depends_on: stamp })
+            }
+            Err(Refusal::Error(error)) => {
+                self.close_if_idle(core);
+                let hasty = mutants::enabled(Mutant::ConflictBeforeDurable);
+                let depends_on = if hasty { Versionstamp::ZERO } else { applied };
+                Attempt::Done(Submitted { outcome: Err(error), depends_on })
+            }
+            Err(Refusal::NotResident { key, stamp }) => {
+                self.close_if_idle(core);
+                Attempt::LoadFirst { key, stamp }
+            }
+        }
+    }
+
+    /// A commit happened: it joins the open group.
+    fn finish_applied(
+        &self,
+        core: &mut Core,
+        effects: Effects,
+        bytes: &[u8],
+        stamp: Versionstamp,
+        log_time: UnixMillis,
+    ) {
+        core.counts.add(&effects);
+        for (key, before, after) in effects.expiries {
+            core.expiry.change(key, before, after);
+        }
+        if let Some(open) = &mut core.open {
+            open.count += 1;
+            if self.keeps_log() {
+                open.payload.extend_from_slice(bytes);
+            }
+            self.stats.open_commits.store(u64::from(open.count), Ordering::Relaxed);
+        }
+        self.stats.commits.fetch_add(1, Ordering::Relaxed);
+        self.progress.advance(Durability::None, stamp.raw(), log_time.0);
+        if !self.keeps_log() {
+            core.open = None;
+            core.purge.extend(effects.deleted.into_iter().map(|key| (key, stamp.raw())));
+            self.finish_in_memory(core, stamp, log_time);
+        } else if self.progress.durability() == Durability::None {
+            self.log_clock.nothing_in_flight();
+        }
+    }
+
+    /// A group that was opened for a commit that did not happen is no group.
+    fn close_if_idle(&self, core: &mut Core) {
+        if core.open.as_ref().is_some_and(|open| open.count == 0)
+            && let Some(open) = core.open.take()
+        {
+            core.spare_buffers.push(open.payload);
+            if core.sealed.is_empty() && self.progress.visible() == self.progress.watermark(Durability::None)
+            {
+                self.log_clock.nothing_in_flight();
+            }
+        }
+    }
+
+    /// Without a log a commit is as durable as it will ever be.
+    fn finish_in_memory(&self, core: &mut Core, stamp: Versionstamp, log_time: UnixMillis) {
+        self.progress.advance(Durability::Os, stamp.raw(), log_time.0);
+        self.progress.advance(Durability::Fsync, stamp.raw(), log_time.0);
+        self.log_clock.nothing_in_flight();
+        core.map.reclaim(self.horizon(), 8);
+        self.purge(core, 8);
+    }
+
+    /// Writes the next group and, as the database's durability or a waiter asks, makes it durable. `false` if there was
+    /// nothing to do.
+    ///
+    /// # Errors
+    /// [`CommitError::DiskFull`] if the group was taken back, [`CommitError::Poisoned`] if the log failed.
+    pub fn log_step(&self) -> Result<bool, CommitError> {
+        let mut log = self.log.lock();
+        let result = self.log_step_locked(&mut log);
+        drop(log);
+        if !matches!(result, Ok(false)) {
+            self.progress.wake();
+        }
+        result
+    }
+
+    pub(crate) fn log_step_locked(
+        &self,
+        log: &mut Option<crate::wal::log::FileLog>,
+    ) -> Result<bool, CommitError> {
+        let Some(log) = log.as_mut() else { return Ok(false) };
+        if let Some(why) = self.progress.poisoned() {
+            return Err(CommitError::Poisoned(why));
+        }
+        let durable = self.progress.durability() == Durability::Fsync;
+        let group = {
+            let mut core = self.core.lock();
+            match core.sealed.pop_front() {
+                Some(group) => Some(group),
+                None => {
+                    self.stats.open_commits.store(0, Ordering::Relaxed);
+                    core.open.take()
+                }
+            }
+        };
+        let Some(group) = group else {
+            if !durable && self.progress.wants_sync() {
+                self.sync_log(log)?;
+                return Ok(true);
+            }
+            return Ok(false);
+        };
+        let last = Versionstamp::new(group.index, group.count.saturating_sub(1) as u16).raw();
+        match log.append(&group) {
+            Ok(()) => {}
+            Err(LogError::NoSpace) if durable => {
+                log.drop_spares();
+                let mut core = self.core.lock();
+                core.roll_back(self);
+                core.is_disk_full = true;
+                drop(core);
+                self.stats.rollbacks.fetch_add(1, Ordering::Relaxed);
+                self.progress.wake();
+                return Err(CommitError::DiskFull);
+            }
+            Err(LogError::NoSpace) => {
+                // Others have seen these commits: they wait for space.
+                log.drop_spares();
+                let mut core = self.core.lock();
+                core.sealed.push_front(group);
+                core.is_disk_full = true;
+                return Err(CommitError::DiskFull);
+            }
+            Err(LogError::Failed(error)) => return Err(self.poison(&error.to_string())),
+        }
+        self.stats.groups.fetch_add(1, Ordering::Relaxed);
+        self.stats.last_group_commits.store(u64::from(group.count), Ordering::Relaxed);
+        self.progress.advance(Durability::Os, last, group.log_time.0);
+        self.written_time_ms.store(group.log_time.0, Ordering::Relaxed);
+        if durable || self.progress.wants_sync() {
+            self.sync_log(log)?;
+        }
+        let mut core = self.core.lock();
+        core.is_disk_full = false;
+        let mut payload = group.payload;
+        if payload.capacity() <= 2 * limits::GROUP_SIZE_BYTES_MAX && core.spare_buffers.len() < 4 {
+            payload.clear();
+            core.spare_buffers.push(payload);
+        }
+        if core.is_idle() {
+            self.log_clock.nothing_in_flight();
+        }
+        let budget = RECLAIM_BUDGET_MIN.max(group.count as usize * 2);
+        core.map.reclaim(self.horizon(), budget);
+        self.purge(&mut core, budget);
+        Ok(true)
+    }
+
+    fn sync_log(&self, log: &mut crate::wal::log::FileLog) -> Result<(), CommitError> {
+        let written = self.progress.watermark(Durability::Os);
+        let started_ns = self.env.clock.monotonic_ns();
+        if let Err(error) = log.sync() {
+            let detail = match error {
+                LogError::Failed(error) => error.to_string(),
+                LogError::NoSpace => "no space left".to_owned(),
+            };
+            return Err(self.poison(&detail));
+        }
+        self.stats.note_sync(self.env.clock.monotonic_ns().saturating_sub(started_ns));
+        self.progress.advance(Durability::Fsync, written, self.written_time_ms.load(Ordering::Relaxed));
+        Ok(())
+    }
+
+    /// Makes everything written durable, below `fsync` too; for the second that `os` promises.
+    ///
+    /// # Errors
+    /// [`CommitError::Poisoned`]
+    pub fn sync_step(&self) -> Result<(), CommitError> {
+        let mut guard = self.log.lock();
+        let result = match guard.as_mut() {
+            Some(log) if self.progress.poisoned().is_none() => self.sync_log(log),
+            _ => Ok(()),
+        };
+        drop(guard);
+        self.progress.wake();
+        result
+    }
+
+    /// Writes an empty group behind the last one, so that damage to that one is not mistaken for a torn tail.
+    ///
+    /// # Errors
+    /// As [`Engine::log_step`].
+    pub fn idle_step(&self) -> Result<bool, CommitError> {
+        {
+            let mut core = self.core.lock();
+            let written = Versionstamp::from_raw(self.progress.watermark(Durability::Os));
+            let has_sealed_end = self.stats.idle_group_index.load(Ordering::Relaxed) >= written.index();
+            // On a full disk the empty group is the question whether there is space again.
+            if !core.is_idle()
+                || !self.keeps_log()
+                || core.is_closed
+                || (has_sealed_end && !core.is_disk_full)
+                || core.next_index + 1 >= core.reserved_index
+            {
+                return Ok(false);
+            }
+            let (index, log_time, _) = core.open_group(self);
+            self.progress.advance(Durability::None, Versionstamp::new(index, 0).raw(), log_time.0);
+            self.stats.idle_group_index.store(index, Ordering::Relaxed);
+        }
+        self.log_step()
+    }
+
+    /// Stops everything: what is on disk is unknown.
+    pub(crate) fn poison(&self, why: &str) -> CommitError {
+        self.progress.poison(why);
+        CommitError::Poisoned(why.into())
+    }
+
+    /// Takes tombstones out of memory that segments hold and nobody needs.
+    pub(crate) fn purge(&self, core: &mut Core, budget: usize) {
+        for _ in 0..budget.min(core.purge.len()) {
+            let Some((key, stamp)) = core.purge.pop_front() else { break };
+            if core.map.remove(&key, stamp) {
+                core.floor = core.floor.max(Versionstamp::from_raw(stamp));
+            } else if core.map.newest(&key).is_some_and(|version| version.stamp() == stamp) {
+                // An older version is still chained to it: later.
+                core.purge.push_back((key, stamp));
+            }
+        }
+    }
+}

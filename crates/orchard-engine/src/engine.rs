@@ -1,0 +1,416 @@
+//! The engine: one database, all its parts, and the names by which the house calls them.
+//!
+//! - It starts no thread and never sleeps: [`Engine::log_step`], [`Engine::checkpoint`], [`Engine::merge_step`] and the
+//!   other steps are called by whoever drives it, so that a simulation can own the order of everything.
+//! - It never reads the wall clock but through [`LogClock`], and does not know that a cluster exists.
+//! - Lock order: manifest, log, core. Nobody holds `core` while the disk works.
+
+use crate::commit::Core;
+use crate::checkpoint::Merging;
+use crate::compaction::PlanOptions;
+use crate::error::{CommitError, OpenError, ReadError, StorageError};
+use crate::format::DatabaseId;
+use crate::log_clock::LogClock;
+use crate::manifest::{CleanEnd, Manifest};
+use crate::progress::Progress;
+use crate::segment::Segment;
+use crate::snapshot::{SnapshotPin, Snapshots};
+use crate::stats::{EngineStats, Stats};
+use crate::wal::log::{FileLog, LogOptions};
+use orchard_env::{DiskLock, Env};
+use orchard_map::MapReader;
+use orchard_types::{Commit, Durability, UnixMillis, Versionstamp};
+use parking_lot::{Mutex, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+
+/// An acknowledged commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// Its place in the one total order.
+    pub versionstamp: Versionstamp,
+    /// The time of its group.
+    pub log_time: UnixMillis,
+    /// What it survives now.
+    pub durability: Durability,
+    /// The token was known: this is the outcome of the first try.
+    pub repeated: bool,
+}
+
+/// How an engine is run.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// What an acknowledged commit survives, unless it asks for something else.
+    pub durability: Durability,
+    /// Memory that index, values, caches and buffers may take together, in bytes.
+    pub memory_limit_bytes: u64,
+    /// Values at least this long may leave memory, in bytes.
+    pub evictable_value_bytes_min: u32,
+    /// Log files.
+    pub log: LogOptions,
+    /// A checkpoint is due when the live log files hold more bytes than this, or than half of the live data if that is
+    /// more.
+    pub checkpoint_log_bytes: u64,
+    /// How many log indexes a manifest reserves ahead.
+    pub reserve_indexes: u64,
+    /// Merging of segments.
+    pub compaction: PlanOptions,
+    /// A snapshot is ended at this age, in milliseconds.
+    pub snapshot_age_ms_max: u64,
+    /// After a sync that served several committers, how long the next group waits for those just answered at most, in
+    /// nanoseconds; 0: not at all.
+    pub group_delay_ns_max: u64,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        EngineOptions {
+            durability: Durability::Fsync,
+            memory_limit_bytes: 1 << 30,
+            evictable_value_bytes_min: 64,
+            log: LogOptions::default(),
+            checkpoint_log_bytes: 128 << 20,
+            reserve_indexes: 1 << 24,
+            compaction: PlanOptions::BUSY,
+            snapshot_age_ms_max: 10 * 60 * 1_000,
+            group_delay_ns_max: 200_000,
+        }
+    }
+}
+
+/// One open database.
+pub struct Engine {
+    pub(crate) env: Env,
+    pub(crate) options: EngineOptions,
+    pub(crate) database: DatabaseId,
+    pub(crate) reader: MapReader,
+    pub(crate) log_clock: LogClock,
+    pub(crate) progress: Progress,
+    pub(crate) snapshots: Arc<Snapshots>,
+    /// Live segments, oldest first.
+    pub(crate) segments: RwLock<Arc<Vec<Arc<Segment>>>>,
+    pub(crate) manifest: Mutex<Manifest>,
+    /// `None`: a database in memory alone.
+    pub(crate) log: Mutex<Option<FileLog>>,
+    pub(crate) core: Mutex<Core>,
+    pub(crate) stats: Stats,
+    pub(crate) written_time_ms: AtomicU64,
+    /// Memory in use when it was last looked at.
+    pub(crate) memory_used: AtomicU64,
+    pub(crate) merging: Mutex<Option<Merging>>,
+    pub(crate) checkpointing: Mutex<()>,
+    pub(crate) has_log: bool,
+    pub(crate) _lock: Option<Box<dyn DiskLock>>,
+}
+
+impl Engine {
+    /// Opens the data directory of `env`, creating a database if there is none.
+    ///
+    /// # Errors
+    /// [`OpenError`]: locked, damaged, of a newer format, or not readable.
+    pub fn open(env: Env, options: EngineOptions) -> Result<Engine, OpenError> {
+        crate::recovery::open(env, options)
+    }
+
+    /// A database in memory alone.
+    ///
+    /// # Errors
+    /// If there is no randomness for its id.
+    pub fn memory(env: Env, options: EngineOptions) -> Result<Engine, OpenError> {
+        crate::recovery::memory(env, options)
+    }
+
+    pub(crate) fn keeps_log(&self) -> bool {
+        self.has_log
+    }
+
+    /// The id that every file of this database carries.
+    pub fn database_id(&self) -> DatabaseId {
+        self.database
+    }
+
+    /// How it is run.
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// The newest version that readers see.
+    pub fn visible(&self) -> Versionstamp {
+        Versionstamp::from_raw(self.progress.visible())
+    }
+
+    /// The newest version of a level: applied (`None`), written (`Os`), durable (`Fsync`).
+    pub fn watermark(&self, level: Durability) -> Versionstamp {
+        Versionstamp::from_raw(self.progress.watermark(level))
+    }
+
+    /// Why commits are refused, if they are.
+    pub fn poisoned(&self) -> Option<Arc<str>> {
+        self.progress.poisoned()
+    }
+
+    /// Takes a stable view of now. It keeps the versions it needs in memory until it is dropped or too old.
+    pub fn snapshot(&self) -> SnapshotPin {
+        self.snapshots.register(self.env.clock.monotonic_ns(), true, || self.read_point())
+    }
+
+    /// A view at an older version: right as long as a snapshot at or before it, or the configured history, keeps what
+    /// it needs; else [`ReadError::SnapshotTooOld`].
+    ///
+    /// # Errors
+    /// [`ReadError::SnapshotTooOld`]
+    pub fn snapshot_at(&self, at: Versionstamp) -> Result<SnapshotPin, ReadError> {
+        let core = self.core.lock();
+        let pin = self.snapshots.register(self.env.clock.monotonic_ns(), true, || {
+            (at.raw().min(self.progress.visible()), core.times.time_of(at))
+        });
+        drop(core);
+        if pin.stamp() < self.progress.visible() && pin.stamp() < self.stats.pruned_to.load(Ordering::SeqCst) {
+            return Err(ReadError::SnapshotTooOld);
+        }
+        Ok(pin)
+    }
+
+    /// The newest version at or before `time`, in steps of a second.
+    pub fn version_at(&self, time: UnixMillis) -> Option<Versionstamp> {
+        self.core.lock().times.version_at(time).map(|stamp| stamp.min(self.visible()))
+    }
+
+    /// Stamp and time of a read now. The caller has pinned the map, or holds the snapshot registry.
+    pub(crate) fn read_point(&self) -> (u64, UnixMillis) {
+        let visible_time = UnixMillis(self.progress.visible_time_ms());
+        let time = self.log_clock.read_time(visible_time);
+        (self.progress.visible(), time)
+    }
+
+    pub(crate) fn horizon(&self) -> u64 {
+        let horizon = self.snapshots.horizon(|| self.progress.visible());
+        self.stats.pruned_to.fetch_max(horizon, Ordering::SeqCst);
+        horizon
+    }
+
+    /// Blocks until `stamp` is as durable as `level` says, helping to write the log.
+    ///
+    /// # Errors
+    /// If it never will be.
+    pub fn wait(&self, stamp: Versionstamp, level: Durability) -> Result<(), CommitError> {
+        let stamp = stamp.raw();
+        self.progress.want(level, stamp);
+        loop {
+            if let Some(outcome) = self.progress.outcome(stamp, level) {
+                return outcome;
+            }
+            let seen = self.progress.generation();
+            if let Some(mut log) = self.log.try_lock() {
+                if let Some(outcome) = self.progress.outcome(stamp, level) {
+                    drop(log);
+                    self.progress.wake();
+                    return outcome;
+                }
+                self.wait_for_company();
+                let result = self.log_step_locked(&mut log);
+                drop(log);
+                self.progress.wake();
+                if let Err(error @ CommitError::Poisoned(_)) = result {
+                    return Err(error);
+                }
+            } else if self.progress.outcome(stamp, level).is_none() {
+                self.progress.wait_for_change(seen);
+            }
+        }
+    }
+
+    /// After a sync that served several committers, those just answered are likely to come back at once: give them a
+    /// moment to join the next group. Never for a lone committer.
+    pub(crate) fn wait_for_company(&self) {
+        let delay = self.options.group_delay_ns_max;
+        let expected = self.stats.last_group_commits.load(Ordering::Relaxed);
+        if delay == 0 || expected <= 1 {
+            return;
+        }
+        let started = self.env.clock.monotonic_ns();
+        let most = delay.max(self.stats.recent_sync_ns.load(Ordering::Relaxed) / 20);
+        while self.stats.open_commits.load(Ordering::Relaxed) < expected
+            && self.env.clock.monotonic_ns().saturating_sub(started) < most
+        {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Whether waiting for `stamp` is over; else `waker` is woken when it is.
+    pub fn poll_wait(
+        &self,
+        stamp: Versionstamp,
+        level: Durability,
+        waker: &Waker,
+    ) -> Option<Result<(), CommitError>> {
+        self.progress.register(stamp.raw(), level, waker)
+    }
+
+    /// Commits and blocks until the outcome may be told.
+    ///
+    /// # Errors
+    /// [`CommitError`]
+    pub fn commit(&self, commit: &Commit, durability: Option<Durability>) -> Result<Committed, CommitError> {
+        let level = durability.unwrap_or(self.options.durability);
+        let submitted = self.submit(commit);
+        match submitted.outcome {
+            Ok(placed) => {
+                self.wait(submitted.depends_on, level)?;
+                Ok(Committed {
+                    versionstamp: placed.versionstamp,
+                    log_time: placed.log_time,
+                    durability: level,
+                    repeated: placed.repeated,
+                })
+            }
+            Err(error) => {
+                // The refusal may rest on commits that are not durable yet.
+                self.wait(submitted.depends_on, self.options.durability)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Blocks the calling thread until a waiting task needs the log driven; `false` after [`Engine::stop_driver`].
+    pub fn wait_for_work(&self, timeout_ms: u64) -> bool {
+        self.progress.wait_for_work(timeout_ms)
+    }
+
+    /// Makes [`Engine::wait_for_work`] return for good.
+    pub fn stop_driver(&self) {
+        self.progress.stop();
+    }
+
+    /// Wakes the thread in [`Engine::wait_for_work`].
+    pub fn notify_work(&self) {
+        self.progress.notify_work();
+    }
+
+    /// [`Engine::log_step`] after a moment for those just answered to come back.
+    ///
+    /// # Errors
+    /// As [`Engine::log_step`].
+    pub fn step_with_company(&self) -> Result<bool, CommitError> {
+        self.wait_for_company();
+        self.log_step()
+    }
+
+    /// Groups written since it was opened.
+    pub fn groups_written(&self) -> u64 {
+        self.stats.groups.load(Ordering::Relaxed)
+    }
+
+    /// Commits since it was opened.
+    pub fn commits(&self) -> u64 {
+        self.stats.commits.load(Ordering::Relaxed)
+    }
+
+    /// Whether writes are refused because the disk is full.
+    pub fn is_disk_full(&self) -> bool {
+        self.core.lock().is_disk_full
+    }
+
+    /// Writes all groups that wait.
+    ///
+    /// # Errors
+    /// As [`Engine::log_step`].
+    pub fn drain_log(&self) -> Result<(), CommitError> {
+        while self.log_step()? {}
+        Ok(())
+    }
+
+    /// Takes no more commits, makes everything durable and records a clean end. The engine answers reads until it is
+    /// dropped.
+    ///
+    /// # Errors
+    /// [`CommitError::Poisoned`] if the end could not be written; then the next open recovers as after a crash.
+    pub fn close(&self) -> Result<(), CommitError> {
+        if std::mem::replace(&mut self.core.lock().is_closed, true) {
+            return Ok(());
+        }
+        self.drain_log()?;
+        self.sync_step()?;
+        self.record_clean_end()
+    }
+
+    fn record_clean_end(&self) -> Result<(), CommitError> {
+        let mut manifest = self.manifest.lock();
+        let position = match self.log.lock().as_ref() {
+            Some(log) => log.position(),
+            None => return Ok(()),
+        };
+        let end = CleanEnd {
+            // Readers may have been given a later time than the last group has.
+            log_time_ms: self.read_point().1.0,
+            ..position.into()
+        };
+        // An index may have been given out and not be in the log: the next open goes on behind it.
+        let reserved_index = self.core.lock().next_index;
+        let next = Manifest { clean_end: Some(end), reserved_index, ..manifest.clone() };
+        self.store_manifest(&mut manifest, next)?;
+        Ok(())
+    }
+
+    /// Makes a manifest durable, then the current one.
+    pub(crate) fn store_manifest(
+        &self,
+        current: &mut Manifest,
+        mut next: Manifest,
+    ) -> Result<(), StorageError> {
+        next.sequence = current.sequence + 1;
+        next.store(self.env.disk.as_ref())?;
+        *current = next;
+        Ok(())
+    }
+
+    /// Reserves more log indexes.
+    pub(crate) fn reserve_indexes(&self) -> Result<(), CommitError> {
+        let mut manifest = self.manifest.lock();
+        let (next_index, reserved) = {
+            let core = self.core.lock();
+            (core.next_index, core.reserved_index)
+        };
+        if next_index + 1 < reserved {
+            return Ok(());
+        }
+        let reserved_index = next_index + self.options.reserve_indexes.max(2);
+        if self.keeps_log() {
+            let next = Manifest { reserved_index, ..manifest.clone() };
+            self.store_manifest(&mut manifest, next)?;
+        }
+        self.core.lock().reserved_index = reserved_index;
+        Ok(())
+    }
+
+    /// Whether half of the reserved indexes are used up; then [`Engine::reserve_ahead`] is due.
+    pub fn reserve_ahead(&self) -> Result<(), CommitError> {
+        let low = {
+            let core = self.core.lock();
+            core.reserved_index.saturating_sub(core.next_index) < self.options.reserve_indexes / 2
+        };
+        if !low || !self.keeps_log() {
+            return Ok(());
+        }
+        let mut manifest = self.manifest.lock();
+        let reserved_index = self.core.lock().next_index + self.options.reserve_indexes.max(2);
+        let next = Manifest { reserved_index, ..manifest.clone() };
+        self.store_manifest(&mut manifest, next)?;
+        self.core.lock().reserved_index = reserved_index;
+        Ok(())
+    }
+
+    /// Ends snapshots that are too old.
+    pub fn expire_snapshots(&self) {
+        let age_ns = self.options.snapshot_age_ms_max.saturating_mul(1_000_000);
+        if let Some(before) = self.env.clock.monotonic_ns().checked_sub(age_ns) {
+            self.snapshots.expire(before);
+        }
+    }
+
+    /// Numbers.
+    pub fn stats(&self) -> EngineStats {
+        crate::stats::collect(self)
+    }
+}

@@ -1,0 +1,30 @@
+//! The storage engine: it turns a `Commit` into durable, ordered state. Start at [`engine`].
+//!
+//! Invariants:
+//! - Synchronous; it starts no thread, knows no protocol and no cluster.
+//! - It touches disk, clock and randomness only through `orchard_env`.
+//! - State is a pure function of the log: [`apply`] is the only place that decides what a commit does.
+//! - No reply may leave before `visible` has passed what it rests on; [`commit::Submitted`] says what that is.
+
+pub mod apply;
+pub mod changes;
+pub mod checkpoint;
+pub mod commit;
+pub mod compaction;
+pub mod engine;
+pub mod error;
+pub mod expiry;
+pub mod format;
+pub mod log_clock;
+pub mod manifest;
+mod memory;
+pub mod mutants;
+pub mod progress;
+pub mod read;
+mod recovery;
+pub mod segment;
+pub mod snapshot;
+mod state;
+pub mod stats;
+pub mod times;
+pub mod wal;

@@ -1,0 +1,110 @@
+//! The memory limit, and the sweep of expired entries.
+
+use crate::commit::Submitted;
+use crate::engine::Engine;
+use crate::error::CommitError;
+use crate::format::split_flat_key;
+use bytes::Bytes;
+use orchard_types::{Commit, Key, Mutation, Operation, Versionstamp};
+use std::sync::atomic::Ordering;
+
+/// Submitted commits between two looks at the memory in use.
+const LOOK_EVERY: u64 = 32;
+/// A share of the limit (1/n) that is freed at once when it is reached.
+const FREED_SHARE: u64 = 32;
+
+impl Engine {
+    /// Memory in use by entries, indexes, filters and queues.
+    pub fn memory_bytes(&self) -> u64 {
+        let map = self.reader.stats();
+        let segments: usize = self.live_segments().iter().map(|segment| segment.memory_bytes()).sum();
+        map.allocated_bytes + map.index_bytes + segments as u64
+    }
+
+    fn look_at_memory(&self) -> u64 {
+        let used = self.memory_bytes();
+        self.memory_used.store(used, Ordering::Relaxed);
+        used
+    }
+
+    /// Whether most memory is in use, and a checkpoint would let values leave.
+    pub(crate) fn memory_is_tight(&self) -> bool {
+        let used = self.look_at_memory();
+        used > self.options.memory_limit_bytes / 8 * 7
+            && self.manifest.lock().checkpoint_stamp < self.progress.visible()
+    }
+
+    pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
+        self.memory_used.load(Ordering::Relaxed) + (bytes as u64) < self.options.memory_limit_bytes / 16 * 15
+    }
+
+    /// Makes sure that there is memory for one more commit.
+    pub(crate) fn make_memory(&self) -> Result<(), CommitError> {
+        let commits = self.stats.commits.load(Ordering::Relaxed);
+        let limit_bytes = self.options.memory_limit_bytes;
+        if commits % LOOK_EVERY != 0 && self.memory_used.load(Ordering::Relaxed) < limit_bytes {
+            return Ok(());
+        }
+        let used = self.look_at_memory();
+        if used < limit_bytes {
+            return Ok(());
+        }
+        self.evict(used - limit_bytes + limit_bytes / FREED_SHARE);
+        let used_bytes = self.look_at_memory();
+        if used_bytes < limit_bytes {
+            return Ok(());
+        }
+        self.progress.notify_work();
+        Err(CommitError::MemoryFull { limit_bytes, used_bytes })
+    }
+
+    /// Lets values leave memory that segments hold, those not read lately first. Returns the bytes that left.
+    pub fn evict(&self, bytes_wanted: u64) -> u64 {
+        if !self.keeps_log() {
+            return 0;
+        }
+        let clean_up_to = self.manifest.lock().checkpoint_stamp;
+        let mut left = 0;
+        let mut core = self.core.lock();
+        let horizon = self.horizon();
+        core.map.reclaim(horizon, 1 << 16);
+        let gone = core.map.sweep_clock(
+            bytes_wanted,
+            clean_up_to,
+            self.options.evictable_value_bytes_min,
+            |_, _| left += 1,
+        );
+        core.map.reclaim(horizon, 1 << 16);
+        drop(core);
+        self.stats.evictions.fetch_add(left, Ordering::Relaxed);
+        gone
+    }
+
+    /// Submits the deletion of entries that have expired, at most `limit` of them. `None` if there are none.
+    pub fn sweep_expired(&self, limit: usize) -> Option<Submitted> {
+        self.sweep_commit(limit).map(|commit| self.submit(&commit))
+    }
+
+    /// The commit that deletes entries that have expired, at most `limit` of them. `None` if there are none.
+    pub fn sweep_commit(&self, limit: usize) -> Option<Commit> {
+        let (_, now) = self.read_point();
+        let mut commit = Commit::new();
+        {
+            let mut core = self.core.lock();
+            for flat in core.expiry.due(now.0, limit) {
+                let newest = core.map.newest(&flat).map(|version| {
+                    (version.stamp(), version.expires_at_ms(), version.is_tombstone())
+                });
+                match (newest, split_flat_key(&flat)) {
+                    (Some((stamp, Some(_), false)), Some((space, key))) => {
+                        let Ok(key) = Key::new(Bytes::copy_from_slice(key)) else { continue };
+                        let operation = Operation::DeleteIfStamp(Versionstamp::from_raw(stamp));
+                        commit.mutations.push(Mutation { space, key, operation });
+                    }
+                    _ => core.expiry.forget(&flat),
+                }
+            }
+        }
+        (!commit.mutations.is_empty()).then_some(commit)
+    }
+}

@@ -1,0 +1,245 @@
+//! How far the log has come, and who waits for it.
+//!
+//! - `synced <= written <= applied`, and none of them ever moves backwards.
+//! - *visible* is the one of them that the database's durability names.
+//! - Whoever waits is answered when the watermark of its level has passed its stamp, or when that can never happen.
+
+use crate::error::CommitError;
+use orchard_types::Durability;
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
+
+/// The watermarks of one engine, as raw versionstamps.
+pub struct Progress {
+    durability: Durability,
+    applied: AtomicU64,
+    written: AtomicU64,
+    synced: AtomicU64,
+    /// Log time of the newest visible group, in milliseconds.
+    visible_time_ms: AtomicU64,
+    /// Somebody waits for more than the database's own durability up to this stamp.
+    sync_wanted: AtomicU64,
+    is_poisoned: AtomicBool,
+    has_rolled_back: AtomicBool,
+    waiting: Mutex<Waiting>,
+    moved: Condvar,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// Grows with every change that a waiter may wait for.
+    generation: u64,
+    wakers: Vec<(u64, Durability, Waker)>,
+    /// Stamps that were taken back: (first, last).
+    rolled_back: Vec<(u64, u64)>,
+    poisoned: Option<Arc<str>>,
+    has_work: bool,
+    /// The thread that drives the log waits for long: a group written by another thread is news to it.
+    driver_rests: bool,
+    stopped: bool,
+}
+
+impl Progress {
+    /// Everything up to `stamp` is durable.
+    pub fn new(durability: Durability, stamp: u64, time_ms: u64) -> Progress {
+        Progress {
+            durability,
+            applied: AtomicU64::new(stamp),
+            written: AtomicU64::new(stamp),
+            synced: AtomicU64::new(stamp),
+            visible_time_ms: AtomicU64::new(time_ms),
+            sync_wanted: AtomicU64::new(0),
+            is_poisoned: AtomicBool::new(false),
+            has_rolled_back: AtomicBool::new(false),
+            waiting: Mutex::new(Waiting::default()),
+            moved: Condvar::new(),
+            work: Condvar::new(),
+        }
+    }
+
+    /// The database's own durability.
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// The watermark of a level.
+    pub fn watermark(&self, level: Durability) -> u64 {
+        match level {
+            Durability::None => self.applied.load(Ordering::SeqCst),
+            Durability::Os => self.written.load(Ordering::SeqCst),
+            Durability::Fsync => self.synced.load(Ordering::SeqCst),
+        }
+    }
+
+    /// The newest stamp that readers may see.
+    pub fn visible(&self) -> u64 {
+        self.watermark(self.durability)
+    }
+
+    /// Log time of a group at or before the newest visible one. Load it before [`Progress::visible`].
+    pub fn visible_time_ms(&self) -> u64 {
+        self.visible_time_ms.load(Ordering::SeqCst)
+    }
+
+    /// Moves the watermark of a level; `time_ms` is its group's log time.
+    pub fn advance(&self, level: Durability, stamp: u64, time_ms: u64) {
+        let watermark = match level {
+            Durability::None => &self.applied,
+            Durability::Os => &self.written,
+            Durability::Fsync => &self.synced,
+        };
+        let before = watermark.swap(stamp, Ordering::SeqCst);
+        assert!(before <= stamp, "a watermark moved backwards");
+        if level == self.durability {
+            // Behind the stamp, so that a reader who loads the time first never gets one that is ahead.
+            self.visible_time_ms.fetch_max(time_ms, Ordering::SeqCst);
+        }
+    }
+
+    /// Takes the applied watermark back after a rollback.
+    pub fn take_back_applied(&self, to: u64, last: u64) {
+        self.applied.store(to, Ordering::SeqCst);
+        if last > to {
+            let mut waiting = self.waiting.lock();
+            if waiting.rolled_back.len() >= 1_024 {
+                waiting.rolled_back.remove(0);
+            }
+            waiting.rolled_back.push((to + 1, last));
+            self.has_rolled_back.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether the log is to be synced though the database's durability does not ask for it.
+    pub fn wants_sync(&self) -> bool {
+        self.sync_wanted.load(Ordering::SeqCst) > self.watermark(Durability::Fsync)
+    }
+
+    /// Makes known that somebody waits for `level` up to `stamp`.
+    pub fn want(&self, level: Durability, stamp: u64) {
+        if level > self.durability && level == Durability::Fsync {
+            self.sync_wanted.fetch_max(stamp, Ordering::SeqCst);
+        }
+    }
+
+    /// Refuses everything from now on.
+    pub fn poison(&self, why: &str) {
+        self.is_poisoned.store(true, Ordering::SeqCst);
+        self.waiting.lock().poisoned.get_or_insert_with(|| why.into());
+        self.wake();
+    }
+
+    /// Why commits are refused, if they are.
+    pub fn poisoned(&self) -> Option<Arc<str>> {
+        if !self.is_poisoned.load(Ordering::SeqCst) {
+            return None;
+        }
+        self.waiting.lock().poisoned.clone()
+    }
+
+    /// Whether waiting is over: `Some(Ok)` if the stamp is reached, `Some(Err)` if it never will be.
+    pub fn outcome(&self, stamp: u64, level: Durability) -> Option<Result<(), CommitError>> {
+        if self.watermark(level) >= stamp {
+            // A stamp that was taken back may lie below a watermark that has moved on since.
+            if !self.has_rolled_back.load(Ordering::SeqCst) {
+                return Some(Ok(()));
+            }
+            let waiting = self.waiting.lock();
+            if waiting.rolled_back.iter().any(|(first, last)| (*first..=*last).contains(&stamp)) {
+                return Some(Err(CommitError::DiskFull));
+            }
+            return Some(Ok(()));
+        }
+        self.failure(&self.waiting.lock(), stamp).map(Err)
+    }
+
+    fn failure(&self, waiting: &Waiting, stamp: u64) -> Option<CommitError> {
+        if waiting.rolled_back.iter().any(|(first, last)| (*first..=*last).contains(&stamp)) {
+            return Some(CommitError::DiskFull);
+        }
+        waiting.poisoned.clone().map(CommitError::Poisoned)
+    }
+
+    /// Registers a task that waits; or tells the outcome, if it is known.
+    pub fn register(&self, stamp: u64, level: Durability, waker: &Waker) -> Option<Result<(), CommitError>> {
+        if let Some(outcome) = self.outcome(stamp, level) {
+            return Some(outcome);
+        }
+        self.want(level, stamp);
+        let mut waiting = self.waiting.lock();
+        // Once more under the lock: a watermark that moves after this finds the waker.
+        if self.watermark(level) >= stamp {
+            return Some(self.failure(&waiting, stamp).map_or(Ok(()), Err));
+        }
+        if let Some(error) = self.failure(&waiting, stamp) {
+            return Some(Err(error));
+        }
+        waiting.wakers.push((stamp, level, waker.clone()));
+        waiting.has_work = true;
+        drop(waiting);
+        self.work.notify_one();
+        None
+    }
+
+    /// A number that changes whenever something happened that a waiter may wait for.
+    pub fn generation(&self) -> u64 {
+        self.waiting.lock().generation
+    }
+
+    /// Blocks until the generation is another than `seen`.
+    pub fn wait_for_change(&self, seen: u64) {
+        let mut waiting = self.waiting.lock();
+        while waiting.generation == seen {
+            self.moved.wait(&mut waiting);
+        }
+    }
+
+    /// Answers those whose waiting is over. Call it after the log's lock is free, so that a waiter can take it.
+    pub fn wake(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.generation += 1;
+        let mut due = Vec::new();
+        if !waiting.wakers.is_empty() {
+            let wakers = std::mem::take(&mut waiting.wakers);
+            for (stamp, level, waker) in wakers {
+                if self.watermark(level) >= stamp || self.failure(&waiting, stamp).is_some() {
+                    due.push(waker);
+                } else {
+                    waiting.wakers.push((stamp, level, waker));
+                }
+            }
+        }
+        if std::mem::take(&mut waiting.driver_rests) {
+            self.work.notify_one();
+        }
+        drop(waiting);
+        self.moved.notify_all();
+        due.into_iter().for_each(Waker::wake);
+    }
+
+    /// Tells the thread that drives the log that there is something to do.
+    pub fn notify_work(&self) {
+        self.waiting.lock().has_work = true;
+        self.work.notify_one();
+    }
+
+    /// Blocks until there is work (`true`), until `timeout_ms` have passed (`true`), or until [`Progress::stop`] (`false`).
+    pub fn wait_for_work(&self, timeout_ms: u64) -> bool {
+        let mut waiting = self.waiting.lock();
+        if !waiting.has_work && !waiting.stopped {
+            waiting.driver_rests = true;
+            self.work.wait_for(&mut waiting, std::time::Duration::from_millis(timeout_ms));
+            waiting.driver_rests = false;
+        }
+        waiting.has_work = false;
+        !waiting.stopped
+    }
+
+    /// Ends [`Progress::wait_for_work`] for good.
+    pub fn stop(&self) {
+        self.waiting.lock().stopped = true;
+        self.work.notify_all();
+    }
+}

@@ -1,0 +1,234 @@
+//! Reads: one key or a range, at one version and time.
+//!
+//! - A read pins the map first and chooses its version then, so that nothing it needs is pruned in between; a read of
+//!   several batches holds a [`SnapshotPin`] instead.
+//! - No lock is held while bytes are copied or the disk is read.
+
+use crate::apply::upper_bound;
+use crate::engine::Engine;
+use crate::error::{ReadError, StorageError};
+use crate::format::{SPACE_PREFIX_SIZE_BYTES_MAX, push_flat_key, split_flat_key};
+use crate::segment::Segment;
+use crate::snapshot::SnapshotPin;
+use bytes::Bytes;
+use orchard_map::Version;
+use orchard_types::{Entry, Key, SpaceId, UnixMillis, Value, ValueType, Versionstamp};
+use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
+
+/// Keys up to this length are looked up without an allocation.
+const STACK_KEY_SIZE_BYTES: usize = 256;
+
+/// Runs `look` with the flat form of a key.
+fn with_flat_key<T>(space: SpaceId, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> T {
+    if key.len() + SPACE_PREFIX_SIZE_BYTES_MAX <= STACK_KEY_SIZE_BYTES && space.0 < 0xf0 {
+        let mut flat = [0; STACK_KEY_SIZE_BYTES];
+        flat[0] = space.0 as u8;
+        flat[1..=key.len()].copy_from_slice(key);
+        return look(&flat[..=key.len()]);
+    }
+    let mut flat = Vec::with_capacity(key.len() + SPACE_PREFIX_SIZE_BYTES_MAX);
+    push_flat_key(&mut flat, space, key);
+    look(&flat)
+}
+
+fn is_visible(version: &Version<'_>, time: UnixMillis) -> bool {
+    !version.is_tombstone() && version.expires_at_ms().is_none_or(|expires| expires > time.0)
+}
+
+/// What a look at the map tells about a key.
+enum Found {
+    Absent,
+    Here(Entry),
+    OnDisk { entry: Entry, stamp: u64 },
+}
+
+fn entry_of(key: &[u8], version: &Version<'_>, keys_only: bool) -> Found {
+    let value_type = ValueType::from_number(version.type_tag()).unwrap_or_default();
+    let entry = |data| Entry {
+        key: Key::new(Bytes::copy_from_slice(key)).unwrap_or_default(),
+        value: Value { value_type, data },
+        versionstamp: Versionstamp::from_raw(version.stamp()),
+        expires_at: version.expires_at_ms().map(UnixMillis),
+    };
+    match version.value() {
+        _ if keys_only => Found::Here(entry(Bytes::new())),
+        Some(value) => Found::Here(entry(Bytes::copy_from_slice(value))),
+        None => Found::OnDisk { entry: entry(Bytes::new()), stamp: version.stamp() },
+    }
+}
+
+/// One batch of a range.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The entries, in the order asked for.
+    pub entries: Vec<Entry>,
+    /// The last key looked at, flat; go on behind it. `None`: the range is done.
+    pub resume: Option<Vec<u8>>,
+}
+
+/// What of a range to read next.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchRequest<'a> {
+    /// First flat key.
+    pub lower: Bound<&'a [u8]>,
+    /// Flat key behind the last.
+    pub upper: Bound<&'a [u8]>,
+    /// From the last key down.
+    pub reverse: bool,
+    /// Leave the value bytes out.
+    pub keys_only: bool,
+    /// Most entries.
+    pub entries_max: usize,
+    /// Stop after so many value bytes.
+    pub bytes_max: usize,
+}
+
+/// Keys, deleted ones included, that one batch looks at before it lets go of the map.
+const LOOKED_AT_MAX: usize = 4_096;
+
+impl Engine {
+    /// The newest visible entry of a key.
+    ///
+    /// # Errors
+    /// [`ReadError::Storage`] if its value is on disk and cannot be read.
+    pub fn get(&self, space: SpaceId, key: &[u8]) -> Result<Option<Entry>, ReadError> {
+        self.get_where(space, key, None)
+    }
+
+    /// The entry of a key as a snapshot shows it.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn get_at(&self, snapshot: &SnapshotPin, space: SpaceId, key: &[u8]) -> Result<Option<Entry>, ReadError> {
+        let found = self.get_where(space, key, Some((snapshot.stamp(), snapshot.time())))?;
+        if snapshot.is_expired() { Err(ReadError::SnapshotTooOld) } else { Ok(found) }
+    }
+
+    fn get_where(
+        &self,
+        space: SpaceId,
+        key: &[u8],
+        at: Option<(u64, UnixMillis)>,
+    ) -> Result<Option<Entry>, ReadError> {
+        with_flat_key(space, key, |flat| {
+            let found = {
+                let guard = self.reader.pin();
+                let (stamp, time) = at.unwrap_or_else(|| self.read_point());
+                match guard.get(flat, stamp) {
+                    Some(version) if is_visible(&version, time) => {
+                        version.touch();
+                        entry_of(key, &version, false)
+                    }
+                    _ => Found::Absent,
+                }
+            };
+            match found {
+                Found::Absent => Ok(None),
+                Found::Here(entry) => Ok(Some(entry)),
+                Found::OnDisk { mut entry, stamp } => {
+                    entry.value.data = self.load(flat, stamp)?;
+                    self.promote(flat, stamp, &entry.value.data);
+                    Ok(Some(entry))
+                }
+            }
+        })
+    }
+
+    /// The next batch of a range, as a snapshot shows it.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn batch(&self, snapshot: &SnapshotPin, request: BatchRequest<'_>) -> Result<Batch, ReadError> {
+        let mut batch = Batch::default();
+        let mut on_disk: Vec<(usize, Vec<u8>, u64)> = Vec::new();
+        let (mut looked_at, mut bytes) = (0, 0);
+        {
+            let guard = self.reader.pin();
+            let (lower, upper) = (request.lower, request.upper);
+            guard.scan(lower, upper, request.reverse, snapshot.stamp(), |version| {
+                looked_at += 1;
+                if is_visible(&version, snapshot.time()) {
+                    let flat = version.key();
+                    let key = split_flat_key(flat).map_or(flat, |(_, key)| key);
+                    match entry_of(key, &version, request.keys_only) {
+                        Found::Here(entry) => {
+                            bytes += entry.value.data.len();
+                            batch.entries.push(entry);
+                        }
+                        Found::OnDisk { entry, stamp } => {
+                            bytes += version.value_len() as usize;
+                            on_disk.push((batch.entries.len(), flat.to_vec(), stamp));
+                            batch.entries.push(entry);
+                        }
+                        Found::Absent => {}
+                    }
+                }
+                let is_full = batch.entries.len() >= request.entries_max
+                    || bytes >= request.bytes_max
+                    || looked_at >= LOOKED_AT_MAX;
+                if is_full {
+                    batch.resume = Some(version.key().to_vec());
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            });
+        }
+        for (position, flat, stamp) in on_disk {
+            let data = self.load(&flat, stamp)?;
+            if let Some(entry) = batch.entries.get_mut(position) {
+                entry.value.data = data;
+            }
+        }
+        if snapshot.is_expired() { Err(ReadError::SnapshotTooOld) } else { Ok(batch) }
+    }
+
+    /// Number of entries in a range at the newest applied state, without looking at each. Expired entries that are not
+    /// swept yet are counted.
+    pub fn count(&self, space: SpaceId, start: &[u8], end: Option<&[u8]>) -> u64 {
+        let (lower, upper) = crate::apply::flat_bounds(space, start, end);
+        self.reader.pin().count(Bound::Included(&lower), upper_bound(upper.as_deref()))
+    }
+
+    pub(crate) fn live_segments(&self) -> Arc<Vec<Arc<Segment>>> {
+        self.segments.read().clone()
+    }
+
+    /// The value bytes of one version, from the segment that holds it.
+    pub(crate) fn load(&self, flat: &[u8], stamp: u64) -> Result<Bytes, ReadError> {
+        self.stats.note_load();
+        for segment in self.live_segments().iter().rev() {
+            let meta = segment.meta();
+            if (meta.min_stamp..=meta.max_stamp).contains(&stamp)
+                && let Some(version) = segment.get(flat, stamp)?
+                && version.stamp == stamp
+            {
+                return Ok(version.value);
+            }
+        }
+        let stamp = Versionstamp::from_raw(stamp);
+        Err(StorageError::corrupt("segments", 0, format!("no segment holds version {stamp} of a key")).into())
+    }
+
+    /// Brings a value back into memory, if there is room and nobody is writing.
+    fn promote(&self, flat: &[u8], stamp: u64, value: &[u8]) {
+        if self.has_room_for(value.len())
+            && let Some(mut core) = self.core.try_lock()
+        {
+            core.map.make_resident(flat, stamp, value);
+        }
+    }
+
+    /// Brings a value that a commit needs back into memory.
+    pub(crate) fn load_resident(&self, flat: &[u8], stamp: u64) -> Result<(), StorageError> {
+        let value = match self.load(flat, stamp) {
+            Ok(value) => value,
+            Err(ReadError::Storage(error)) => {
+                return Err(StorageError::corrupt("segments", 0, error.to_string()));
+            }
+            Err(error) => return Err(StorageError::corrupt("segments", 0, error.to_string())),
+        };
+        self.core.lock().map.make_resident(flat, stamp, &value);
+        Ok(())
+    }
+}

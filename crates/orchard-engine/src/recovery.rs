@@ -1,0 +1,422 @@
+//! Opening: from the files of any crash to exactly the acknowledged commits, plus possibly some that were whole in the
+//! log but not acknowledged, in order.
+
+use crate::apply::{self, Place, Refusal};
+use crate::commit::{Core, Counts};
+use crate::engine::{Engine, EngineOptions};
+use crate::error::{OpenError, StorageError};
+use crate::expiry::ExpiryIndex;
+use crate::format::DatabaseId;
+use crate::log_clock::LogClock;
+use crate::manifest::{self, CleanEnd, Manifest};
+use crate::mutants::{self, Mutant};
+use crate::progress::Progress;
+use crate::segment::{self, EntryKind, MergeIter, Segment};
+use crate::snapshot::Snapshots;
+use crate::stats::Stats;
+use crate::times::TimeIndex;
+use crate::wal::log::{FileLog, LOG_DIR, LogPosition, log_path};
+use crate::wal::{APPLY_VERSION, Group, record, replay};
+use orchard_env::{DiskLock, Env, LockError};
+use orchard_map::{Content, MapWriter, NewVersion};
+use orchard_types::{SpaceId, UnixMillis, Versionstamp};
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// Name of the lock file.
+const LOCK: &str = "LOCK";
+
+impl From<LogPosition> for CleanEnd {
+    fn from(position: LogPosition) -> CleanEnd {
+        CleanEnd {
+            log_number: position.number,
+            offset_bytes: position.offset_bytes,
+            frame_checksum: position.previous_checksum,
+            log_time_ms: 0,
+        }
+    }
+}
+
+impl From<CleanEnd> for LogPosition {
+    fn from(end: CleanEnd) -> LogPosition {
+        LogPosition {
+            number: end.log_number,
+            offset_bytes: end.offset_bytes,
+            previous_checksum: end.frame_checksum,
+        }
+    }
+}
+
+/// The state as it is rebuilt.
+struct Loading {
+    map: MapWriter,
+    counts: Counts,
+    expiry: ExpiryIndex,
+    times: TimeIndex,
+    floor: Versionstamp,
+    segments: Arc<Vec<Arc<Segment>>>,
+}
+
+fn new_id(env: &Env) -> Result<DatabaseId, StorageError> {
+    let mut id = [0; 16];
+    env.random.fill(&mut id).map_err(StorageError::io("random"))?;
+    Ok(DatabaseId(id))
+}
+
+/// A database without a directory.
+pub(crate) fn memory(env: Env, options: EngineOptions) -> Result<Engine, OpenError> {
+    let manifest = Manifest { database: new_id(&env)?, ..Manifest::default() };
+    let (map, _) = orchard_map::create();
+    let loading = Loading {
+        map,
+        counts: Counts::default(),
+        expiry: ExpiryIndex::default(),
+        times: TimeIndex::default(),
+        floor: Versionstamp::ZERO,
+        segments: Arc::default(),
+    };
+    Ok(assemble(env, options, manifest, loading, None, None, (1, 0, UnixMillis(0))))
+}
+
+pub(crate) fn open(env: Env, options: EngineOptions) -> Result<Engine, OpenError> {
+    let disk = env.disk.as_ref();
+    disk.create_dir(LOG_DIR).map_err(StorageError::io(LOG_DIR))?;
+    disk.create_dir(segment::DIRECTORY).map_err(StorageError::io(segment::DIRECTORY))?;
+    let lock = disk.lock(LOCK).map_err(|error| match error {
+        LockError::Held { pid } => OpenError::Locked { location: disk.location(), pid },
+        LockError::Io(source) => OpenError::Storage(StorageError::Io { file: LOCK.into(), source }),
+    })?;
+    match Manifest::load(disk)? {
+        Some(manifest) => open_existing(env, options, manifest, lock),
+        None => create(env, options, lock),
+    }
+}
+
+fn create(env: Env, options: EngineOptions, lock: Box<dyn DiskLock>) -> Result<Engine, OpenError> {
+    let disk = env.disk.as_ref();
+    // A crash while a database was made leaves a log file without a frame. One with frames had a manifest once.
+    for (number, size_bytes) in replay::list_files(disk)? {
+        if replay::may_hold_frames(disk, number, size_bytes)? {
+            return Err(StorageError::corrupt(manifest::PATH, 0, "missing, but there is a log").into());
+        }
+        disk.remove(&log_path(number)).map_err(StorageError::io(LOG_DIR))?;
+    }
+    if let Some(name) = disk.list(segment::DIRECTORY).map_err(StorageError::io(segment::DIRECTORY))?.first() {
+        let detail = format!("missing, but there is a segment {name}");
+        return Err(StorageError::corrupt(manifest::PATH, 0, detail).into());
+    }
+    disk.sync_dir("").map_err(StorageError::io(""))?;
+    let database = new_id(&env)?;
+    let log = FileLog::begin(
+        env.disk.clone(),
+        database,
+        options.log,
+        1,
+        (0, 0),
+        VecDeque::new(),
+        Vec::new(),
+    )?;
+    let manifest = Manifest {
+        database,
+        sequence: 1,
+        first_log: 1,
+        reserved_index: 1 + options.reserve_indexes.max(2),
+        next_segment: 1,
+        next_log: 2,
+        apply_version: u32::from(APPLY_VERSION),
+        spaces: BTreeMap::from([("0".to_owned(), SpaceId::DEFAULT)]),
+        next_space: 1,
+        ..Manifest::default()
+    };
+    manifest.store(disk)?;
+    let (map, _) = orchard_map::create();
+    let loading = Loading {
+        map,
+        counts: Counts::default(),
+        expiry: ExpiryIndex::default(),
+        times: TimeIndex::default(),
+        floor: Versionstamp::ZERO,
+        segments: Arc::default(),
+    };
+    Ok(assemble(env, options, manifest, loading, Some(log), Some(lock), (1, 0, UnixMillis(0))))
+}
+
+fn open_existing(
+    env: Env,
+    options: EngineOptions,
+    manifest: Manifest,
+    lock: Box<dyn DiskLock>,
+) -> Result<Engine, OpenError> {
+    let disk = env.disk.clone();
+    if manifest.apply_version > u32::from(APPLY_VERSION) {
+        let detail = format!("apply version {}", manifest.apply_version);
+        return Err(StorageError::newer(manifest::PATH, detail).into());
+    }
+    let segments = manifest
+        .segments
+        .iter()
+        .map(|meta| Segment::open(&disk, manifest.database, meta))
+        .collect::<Result<Vec<_>, _>>()?;
+    remove_strays(&env, &manifest)?;
+    let checkpoint = Versionstamp::from_raw(manifest.checkpoint_stamp);
+    let mut loading = load_segments(&options, Arc::new(segments))?;
+    loading.floor = checkpoint.max(Versionstamp::from_raw(manifest.tombstone_floor));
+    let checkpoint_time = UnixMillis(manifest.checkpoint_log_time_ms);
+    if checkpoint > Versionstamp::ZERO {
+        loading.times.note(checkpoint_time, checkpoint);
+    }
+    let mut last = checkpoint.raw();
+    let clean_end = manifest.clean_end.map(LogPosition::from);
+    let end = replay::replay(
+        disk.as_ref(),
+        manifest.database,
+        manifest.first_log,
+        checkpoint.index(),
+        clean_end,
+        |group, file, offset_bytes| {
+            if group.index >= manifest.reserved_index {
+                let detail = format!("log index {} was never reserved", group.index);
+                return Err(StorageError::corrupt(file, offset_bytes, detail));
+            }
+            last = Versionstamp::new(group.index, group.count.saturating_sub(1) as u16).raw();
+            replay_group(&mut loading, group, file, offset_bytes)
+        },
+    )?;
+    let last_index = end.last_index.unwrap_or(checkpoint.index());
+    let is_clean = clean_end == Some(end.position) && end.unfinished.is_none();
+    let last_time = UnixMillis(
+        end.last_log_time
+            .0
+            .max(checkpoint_time.0)
+            .max(manifest.clean_end.map_or(0, |clean| clean.log_time_ms)),
+    );
+    let (log, next_index) = if is_clean {
+        let log = FileLog::resume(
+            disk.clone(),
+            manifest.database,
+            options.log,
+            end.position,
+            last_index,
+            end.old,
+            end.spares,
+        )?;
+        (log, manifest.reserved_index.max(last_index + 1))
+    } else {
+        let mut old = end.old;
+        let size_bytes = disk
+            .open(&log_path(end.position.number), orchard_env::OpenMode::Read)
+            .and_then(|file| file.len_bytes())
+            .map_err(StorageError::io(log_path(end.position.number)))?;
+        old.push_back(crate::wal::log::OldLogFile { number: end.position.number, size_bytes });
+        // What is in the log may be only in the kernel so far: it becomes state now, so it must become durable.
+        for file in &old {
+            let path = log_path(file.number);
+            disk.open(&path, orchard_env::OpenMode::ReadWrite)
+                .and_then(|file| file.sync_data())
+                .map_err(StorageError::io(&path))?;
+        }
+        let log = FileLog::begin(
+            disk.clone(),
+            manifest.database,
+            options.log,
+            end.position.number + 1,
+            (end.position.previous_checksum, last_index),
+            old,
+            end.spares,
+        )?;
+        let next_index = if mutants::enabled(Mutant::IndexReused) {
+            last_index + 1
+        } else {
+            manifest.reserved_index.max(last_index + 1)
+        };
+        (log, next_index)
+    };
+    let mut next = manifest.clone();
+    next.sequence += 1;
+    next.clean_end = None;
+    next.next_log = log.position().number + 1;
+    next.reserved_index = next_index + options.reserve_indexes.max(2);
+    next.store(disk.as_ref())?;
+    Ok(assemble(env, options, next, loading, Some(log), Some(lock), (next_index, last, last_time)))
+}
+
+/// Files that a crash left behind and no manifest names.
+fn remove_strays(env: &Env, manifest: &Manifest) -> Result<(), StorageError> {
+    let named: Vec<String> =
+        manifest.segments.iter().map(|meta| segment::file_name(meta.number)).collect();
+    for name in env.disk.list(segment::DIRECTORY).map_err(StorageError::io(segment::DIRECTORY))? {
+        if !named.contains(&name) {
+            let path = format!("{}/{name}", segment::DIRECTORY);
+            env.disk.remove(&path).map_err(StorageError::io(path))?;
+        }
+    }
+    match env.disk.remove(manifest::PATH_NEW) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(StorageError::Io { file: manifest::PATH_NEW.into(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The newest version of every key, in key order, into an empty map.
+fn load_segments(options: &EngineOptions, segments: Arc<Vec<Arc<Segment>>>) -> Result<Loading, StorageError> {
+    let (mut map, _) = orchard_map::create();
+    let mut counts = Counts::default();
+    let mut expiry = ExpiryIndex::default();
+    let mut loader = map.bulk_loader();
+    let mut merged = MergeIter::new(segments.iter().map(Segment::iter_all).collect());
+    let mut last_key: Option<Vec<u8>> = None;
+    // Values stay on disk once half of the memory is full; the index always fits, or the open fails.
+    let value_budget = options.memory_limit_bytes / 2;
+    while let Some(entry) = merged.next()? {
+        if last_key.as_deref() == Some(entry.key) {
+            continue;
+        }
+        let key = last_key.get_or_insert_default();
+        key.clear();
+        key.extend_from_slice(entry.key);
+        if entry.kind == EntryKind::Tombstone {
+            continue;
+        }
+        let long = entry.value.len() >= options.evictable_value_bytes_min as usize;
+        let content = if long && counts.value_bytes as u64 > value_budget {
+            Content::NonResident { value_len: entry.value.len() as u32 }
+        } else {
+            Content::Value(entry.value)
+        };
+        if let Some(expires) = entry.expires_at_ms {
+            expiry.change(entry.key.to_vec(), None, Some(expires));
+        }
+        counts.entries += 1;
+        counts.key_bytes += entry.key.len() as i64;
+        counts.value_bytes += entry.value.len() as i64;
+        loader.push(
+            entry.key,
+            NewVersion {
+                stamp: entry.stamp,
+                type_tag: entry.type_tag,
+                expires_at_ms: entry.expires_at_ms,
+                content,
+            },
+        );
+    }
+    loader.finish();
+    Ok(Loading { map, counts, expiry, times: TimeIndex::default(), floor: Versionstamp::ZERO, segments })
+}
+
+fn replay_group(
+    loading: &mut Loading,
+    group: &Group,
+    file: &str,
+    offset_bytes: u64,
+) -> Result<(), StorageError> {
+    let corrupt = |detail: String| StorageError::corrupt(file, offset_bytes, detail);
+    loading.times.note(group.log_time, Versionstamp::new(group.index, 0));
+    let mut rest = group.payload.as_slice();
+    for place_in_group in 0..group.count {
+        let (record, behind) = record::decode(rest).map_err(|error| corrupt(error.to_string()))?;
+        rest = behind;
+        let place_in_group = u16::try_from(place_in_group)
+            .map_err(|_| corrupt("more commits than a group may have".into()))?;
+        let place = Place {
+            stamp: Versionstamp::new(group.index, place_in_group),
+            log_time: group.log_time,
+            floor: Versionstamp::ZERO,
+            time_of: &|_| UnixMillis(0),
+        };
+        let token = record.token.as_ref().map(|(token, hash)| (token, *hash));
+        loop {
+            match apply::apply(&mut loading.map, token, &[], &record.mutations, place) {
+                Ok(effects) if effects.repeated.is_some() => {
+                    return Err(corrupt("a commit repeats a token".into()));
+                }
+                Ok(effects) => {
+                    loading.counts.add(&effects);
+                    for (key, before, after) in effects.expiries {
+                        loading.expiry.change(key, before, after);
+                    }
+                    break;
+                }
+                Err(Refusal::Error(error)) => {
+                    return Err(corrupt(format!("a commit that was accepted is refused: {error}")));
+                }
+                Err(Refusal::NotResident { key, stamp }) => {
+                    let value = loading
+                        .segments
+                        .iter()
+                        .rev()
+                        .find_map(|segment| match segment.get(&key, stamp) {
+                            Ok(Some(version)) if version.stamp == stamp => Some(Ok(version.value)),
+                            Ok(_) => None,
+                            Err(error) => Some(Err(error)),
+                        })
+                        .ok_or_else(|| corrupt("a value is in no segment".into()))??;
+                    loading.map.make_resident(&key, stamp, &value);
+                }
+            }
+        }
+    }
+    if !rest.is_empty() {
+        return Err(corrupt(format!("{} bytes behind the last commit of a group", rest.len())));
+    }
+    // No reader is here yet: what is replaced can go at once.
+    let last = Versionstamp::new(group.index, u16::MAX).raw();
+    loading.map.reclaim(last, 2 * group.count as usize + 64);
+    Ok(())
+}
+
+fn assemble(
+    env: Env,
+    options: EngineOptions,
+    manifest: Manifest,
+    loading: Loading,
+    log: Option<FileLog>,
+    lock: Option<Box<dyn DiskLock>>,
+    (next_index, last, last_time): (u64, u64, UnixMillis),
+) -> Engine {
+    let reader = loading.map.reader();
+    let reserved_index = if log.is_some() { manifest.reserved_index } else { u64::MAX >> 17 };
+    let core = Core {
+        map: loading.map,
+        next_index,
+        reserved_index,
+        open: None,
+        sealed: VecDeque::new(),
+        counts: loading.counts,
+        expiry: loading.expiry,
+        times: loading.times,
+        floor: loading.floor,
+        purge: VecDeque::new(),
+        is_closed: false,
+        is_disk_full: false,
+        spare_buffers: Vec::new(),
+    };
+    let log_clock = LogClock::new(env.clock.clone(), last_time);
+    let durability = options.durability;
+    let stats = Stats::default();
+    stats.pruned_to.store(last, std::sync::atomic::Ordering::SeqCst);
+    stats.idle_group_index.store(next_index.saturating_sub(1), std::sync::atomic::Ordering::SeqCst);
+    Engine {
+        reader,
+        log_clock,
+        progress: Progress::new(durability, last, last_time.0),
+        snapshots: Arc::new(Snapshots::default()),
+        segments: RwLock::new(loading.segments),
+        database: manifest.database,
+        manifest: Mutex::new(manifest),
+        has_log: log.is_some(),
+        log: Mutex::new(log),
+        core: Mutex::new(core),
+        stats,
+        written_time_ms: AtomicU64::new(last_time.0),
+        memory_used: AtomicU64::new(0),
+        merging: Mutex::new(None),
+        checkpointing: Mutex::new(()),
+        env,
+        options,
+        _lock: lock,
+    }
+}

@@ -1,0 +1,105 @@
+//! Which versions readers still need.
+//!
+//! - A version may go only when a newer one of its key is at or below [`Snapshots::horizon`].
+//! - The horizon is never above `visible`, nor above a registered snapshot.
+
+use orchard_types::UnixMillis;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The registered snapshots of one engine.
+#[derive(Default)]
+pub struct Snapshots {
+    registered: Mutex<Registered>,
+}
+
+#[derive(Default)]
+struct Registered {
+    next_id: u64,
+    /// (stamp, id) -> the snapshot, so that the first is the oldest.
+    by_stamp: BTreeMap<(u64, u64), Arc<Pin>>,
+}
+
+/// One registered stamp.
+#[derive(Debug)]
+struct Pin {
+    taken_at_ns: u64,
+    expires: bool,
+    expired: AtomicBool,
+}
+
+/// Keeps the versions of one stamp in memory until it is dropped, or expired by age.
+pub struct SnapshotPin {
+    snapshots: Arc<Snapshots>,
+    key: (u64, u64),
+    pin: Arc<Pin>,
+    time: UnixMillis,
+}
+
+impl Snapshots {
+    /// Registers the stamp and time that `choose` returns; it runs under the registry's lock, so that no horizon can pass
+    /// the stamp in between. `expires`: whether age may end it.
+    pub fn register(
+        self: &Arc<Self>,
+        taken_at_ns: u64,
+        expires: bool,
+        choose: impl FnOnce() -> (u64, UnixMillis),
+    ) -> SnapshotPin {
+        let mut registered = self.registered.lock();
+        let (stamp, time) = choose();
+        let pin = Arc::new(Pin { taken_at_ns, expires, expired: AtomicBool::new(false) });
+        let key = (stamp, registered.next_id);
+        registered.next_id += 1;
+        registered.by_stamp.insert(key, pin.clone());
+        SnapshotPin { snapshots: self.clone(), key, pin, time }
+    }
+
+    /// The newest stamp at which every reader still finds what it needs if only the newest version at or below it is
+    /// kept. `visible` is read under the registry's lock.
+    pub fn horizon(&self, visible: impl FnOnce() -> u64) -> u64 {
+        let registered = self.registered.lock();
+        let visible = visible();
+        registered.by_stamp.first_key_value().map_or(visible, |((stamp, _), _)| (*stamp).min(visible))
+    }
+
+    /// Ends the snapshots taken before `taken_before_ns`; their reads fail from now on.
+    pub fn expire(&self, taken_before_ns: u64) {
+        self.registered.lock().by_stamp.retain(|_, pin| {
+            let ends = pin.expires && pin.taken_at_ns < taken_before_ns;
+            if ends {
+                pin.expired.store(true, Ordering::SeqCst);
+            }
+            !ends
+        });
+    }
+
+    /// Number of registered snapshots.
+    pub fn count(&self) -> usize {
+        self.registered.lock().by_stamp.len()
+    }
+}
+
+impl SnapshotPin {
+    /// The stamp it keeps.
+    pub fn stamp(&self) -> u64 {
+        self.key.0
+    }
+
+    /// Its time.
+    pub fn time(&self) -> UnixMillis {
+        self.time
+    }
+
+    /// Whether age ended it. What was read before this answered `false` is right.
+    pub fn is_expired(&self) -> bool {
+        self.pin.expired.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for SnapshotPin {
+    fn drop(&mut self) {
+        self.snapshots.registered.lock().by_stamp.remove(&self.key);
+    }
+}

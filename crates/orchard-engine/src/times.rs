@@ -1,0 +1,74 @@
+//! When was which version: a stamp-to-time index in steps of one second.
+
+use orchard_types::{UnixMillis, Versionstamp};
+use std::collections::VecDeque;
+
+const STEP_MS: u64 = 1_000;
+/// Steps kept: a day. Older ones are thinned to every second one, so times get coarser with age but never wrong.
+const STEPS_MAX: usize = 86_400;
+
+/// Pairs of (log time, stamp), both increasing.
+#[derive(Default)]
+pub struct TimeIndex {
+    steps: VecDeque<(UnixMillis, Versionstamp)>,
+}
+
+impl TimeIndex {
+    /// A group of `time` begins with `stamp`.
+    pub fn note(&mut self, time: UnixMillis, stamp: Versionstamp) {
+        if self.steps.back().is_some_and(|(last, _)| time.0 < last.0.saturating_add(STEP_MS)) {
+            return;
+        }
+        if self.steps.len() >= STEPS_MAX {
+            let mut keep = false;
+            let half = STEPS_MAX / 2;
+            let mut position = 0;
+            self.steps.retain(|_| {
+                position += 1;
+                keep = !keep;
+                keep || position > half
+            });
+        }
+        self.steps.push_back((time, stamp));
+    }
+
+    /// The log time of `stamp`, or an earlier one by less than a step where steps are whole; zero before the first step.
+    pub fn time_of(&self, stamp: Versionstamp) -> UnixMillis {
+        let behind = self.steps.partition_point(|(_, first)| *first <= stamp);
+        behind.checked_sub(1).and_then(|at| self.steps.get(at)).map_or(UnixMillis(0), |(time, _)| *time)
+    }
+
+    /// The newest version that lies before every commit of a time after `time`, as far as steps tell; `None` before the
+    /// first step.
+    pub fn version_at(&self, time: UnixMillis) -> Option<Versionstamp> {
+        let behind = self.steps.partition_point(|(first, _)| *first <= time);
+        if behind == 0 {
+            return None;
+        }
+        match self.steps.get(behind) {
+            Some((_, next)) => Some(Versionstamp::from_raw(next.raw() - 1)),
+            None => Some(Versionstamp::MAX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_versions_answer_each_other() {
+        let mut index = TimeIndex::default();
+        assert_eq!(index.version_at(UnixMillis(5)), None);
+        for second in 1..200_000u64 {
+            index.note(UnixMillis(second * 1_000), Versionstamp::new(second * 10, 0));
+            index.note(UnixMillis(second * 1_000 + 500), Versionstamp::new(second * 10 + 5, 0));
+        }
+        assert!(index.steps.len() <= STEPS_MAX);
+        let stamp = Versionstamp::new(1_999_980, 0);
+        assert_eq!(index.time_of(stamp), UnixMillis(199_998_000));
+        assert_eq!(index.time_of(Versionstamp::new(1_999_985, 3)), UnixMillis(199_998_000));
+        assert!(index.version_at(UnixMillis(199_998_400)).expect("known") >= Versionstamp::new(1_999_985, 0));
+        assert_eq!(index.time_of(Versionstamp::ZERO), UnixMillis(0));
+    }
+}

@@ -1,0 +1,386 @@
+//! The log as files: the `CommitLog` of one machine.
+
+use crate::error::StorageError;
+use crate::format::{DatabaseId, FileHeader, FileKind, HEADER_SIZE_BYTES};
+use crate::mutants::{self, Mutant};
+use crate::wal::Group;
+use crate::wal::frame::{self, FramePlace};
+use orchard_env::{Disk, DiskFile, OpenMode};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+/// Directory of the log files.
+pub const LOG_DIR: &str = "wal";
+
+/// A log decides the order of groups and makes them durable. On one machine it is a file; a replicated log would decide
+/// by consensus and hand the groups back in order.
+pub trait CommitLog: Send {
+    /// Writes `group` behind all before it. It may vanish in a crash until [`CommitLog::sync`] returns.
+    ///
+    /// # Errors
+    /// [`LogError::NoSpace`]: nothing was written, the group may be given again. [`LogError::Failed`]: unknown.
+    fn append(&mut self, group: &Group) -> Result<(), LogError>;
+
+    /// Makes all appended groups durable.
+    ///
+    /// # Errors
+    /// [`LogError::Failed`]: what is durable is unknown; never retried.
+    fn sync(&mut self) -> Result<(), LogError>;
+}
+
+/// Why the log could not take a group.
+#[derive(Debug)]
+pub enum LogError {
+    /// The disk is full. Nothing was written.
+    NoSpace,
+    /// The write or the fsync failed. Nothing is known about the outcome.
+    Failed(StorageError),
+}
+
+/// Name of log file `number`.
+pub fn log_path(number: u64) -> String {
+    format!("{LOG_DIR}/{number:08}.log")
+}
+
+/// The number in the name of a log file.
+pub fn log_number(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".log")?;
+    if digits.len() < 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+/// How the log uses its files.
+#[derive(Clone, Copy, Debug)]
+pub struct LogOptions {
+    /// A file is left for the next one when a frame would end behind this.
+    pub file_size_bytes_max: u64,
+    /// How many bytes a new file is written ahead with zeros; later steps double it up to `prefill_bytes_max`.
+    pub prefill_bytes_min: u64,
+    /// Largest step.
+    pub prefill_bytes_max: u64,
+    /// How many files that are no longer needed are kept to be written again: writing into written blocks is 2 to 7
+    /// times faster than into new ones, since no file system metadata changes.
+    pub spare_files_max: usize,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        LogOptions {
+            file_size_bytes_max: 64 << 20,
+            prefill_bytes_min: 32 << 10,
+            prefill_bytes_max: 4 << 20,
+            spare_files_max: 2,
+        }
+    }
+}
+
+/// A place between two frames.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct LogPosition {
+    /// Number of the file.
+    pub number: u64,
+    /// Offset in it.
+    pub offset_bytes: u64,
+    /// Checksum of the frame before it.
+    pub previous_checksum: u64,
+}
+
+/// A log file that is complete.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OldLogFile {
+    /// Its number.
+    pub number: u64,
+    /// Its length.
+    pub size_bytes: u64,
+}
+
+/// The log of one machine.
+pub struct FileLog {
+    disk: Arc<dyn Disk>,
+    database: DatabaseId,
+    options: LogOptions,
+    file: Arc<dyn DiskFile>,
+    path: String,
+    position: LogPosition,
+    /// Up to here the file's blocks are written.
+    written_ahead_bytes: u64,
+    last_appended_index: u64,
+    synced_through: u64,
+    old: VecDeque<OldLogFile>,
+    /// Files whose number lies before the first live one, by path and length.
+    spares: Vec<(String, u64)>,
+    buffer: Vec<u8>,
+    syncs: u64,
+}
+
+impl FileLog {
+    /// Begins file `number`, which continues the chain after a frame with checksum `link` and index `last_index`, both
+    /// durable. `old`: the live files before it; `spares`: numbers and lengths of files that are not needed any more.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn begin(
+        disk: Arc<dyn Disk>,
+        database: DatabaseId,
+        options: LogOptions,
+        number: u64,
+        (link, last_index): (u64, u64),
+        old: VecDeque<OldLogFile>,
+        spares: Vec<OldLogFile>,
+    ) -> Result<FileLog, StorageError> {
+        let mut spares: Vec<_> =
+            spares.into_iter().map(|spare| (log_path(spare.number), spare.size_bytes)).collect();
+        let (file, written_ahead_bytes) =
+            new_file(disk.as_ref(), database, options, number, link, &mut spares)?;
+        Ok(FileLog {
+            disk,
+            database,
+            options,
+            file,
+            path: log_path(number),
+            position: LogPosition { number, offset_bytes: HEADER_SIZE_BYTES as u64, previous_checksum: link },
+            written_ahead_bytes,
+            last_appended_index: last_index,
+            synced_through: last_index,
+            old,
+            spares,
+            buffer: Vec::new(),
+            syncs: 0,
+        })
+    }
+
+    /// Goes on at the end of an existing file.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn resume(
+        disk: Arc<dyn Disk>,
+        database: DatabaseId,
+        options: LogOptions,
+        position: LogPosition,
+        last_index: u64,
+        old: VecDeque<OldLogFile>,
+        spares: Vec<OldLogFile>,
+    ) -> Result<FileLog, StorageError> {
+        let path = log_path(position.number);
+        let file = disk.open(&path, OpenMode::ReadWrite).map_err(StorageError::io(&path))?;
+        let written_ahead_bytes = file.len_bytes().map_err(StorageError::io(&path))?;
+        Ok(FileLog {
+            disk,
+            database,
+            options,
+            file,
+            path,
+            position,
+            written_ahead_bytes,
+            last_appended_index: last_index,
+            synced_through: last_index,
+            old,
+            spares: spares.into_iter().map(|spare| (log_path(spare.number), spare.size_bytes)).collect(),
+            buffer: Vec::new(),
+            syncs: 0,
+        })
+    }
+
+    /// The end of the log.
+    pub fn position(&self) -> LogPosition {
+        self.position
+    }
+
+    /// Number of syncs so far.
+    pub fn syncs(&self) -> u64 {
+        self.syncs
+    }
+
+    /// Bytes of all live files.
+    pub fn size_bytes(&self) -> u64 {
+        self.written_ahead_bytes + self.old.iter().map(|file| file.size_bytes).sum::<u64>()
+    }
+
+    /// Bytes of frames in the current file and lengths of the live files before it.
+    pub fn used_bytes(&self) -> u64 {
+        self.position.offset_bytes + self.old.iter().map(|file| file.size_bytes).sum::<u64>()
+    }
+
+    /// Leaves the current file for a new one. All that was appended is durable afterwards.
+    ///
+    /// # Errors
+    /// [`LogError::NoSpace`]: the current file stays in use.
+    pub fn rotate(&mut self) -> Result<(), LogError> {
+        self.sync()?;
+        let number = self.position.number + 1;
+        let link = self.position.previous_checksum;
+        let (file, written_ahead_bytes) =
+            match new_file(self.disk.as_ref(), self.database, self.options, number, link, &mut self.spares) {
+                Ok(new) => new,
+                Err(error) => {
+                    // The name may exist half made; recovery ignores a last file without a frame.
+                    let _ = self.disk.remove(&log_path(number));
+                    return Err(no_space_or_failed(error));
+                }
+            };
+        self.old
+            .push_back(OldLogFile { number: self.position.number, size_bytes: self.written_ahead_bytes });
+        self.file = file;
+        self.path = log_path(number);
+        self.position =
+            LogPosition { number, offset_bytes: HEADER_SIZE_BYTES as u64, previous_checksum: link };
+        self.written_ahead_bytes = written_ahead_bytes;
+        Ok(())
+    }
+
+    /// Lets the files before `first_live` go: some are kept to be written again, the others removed. The manifest that
+    /// no longer needs them must be durable.
+    pub fn retire_before(&mut self, first_live: u64) {
+        while let Some(file) = self.old.front().copied().filter(|file| file.number < first_live) {
+            self.old.pop_front();
+            let path = log_path(file.number);
+            if self.spares.len() < self.options.spare_files_max
+                && file.size_bytes >= self.options.prefill_bytes_max.min(self.options.file_size_bytes_max)
+            {
+                self.spares.push((path, file.size_bytes));
+            } else if self.disk.remove(&path).is_err() {
+                // It is found again, and removed, when the directory is opened next.
+            }
+        }
+    }
+
+    /// Removes the files kept to be written again; for a disk that is full.
+    pub fn drop_spares(&mut self) {
+        for (path, _) in self.spares.drain(..) {
+            let _ = self.disk.remove(&path);
+        }
+    }
+
+    /// Makes sure that `length` bytes from the current offset are written blocks.
+    fn write_ahead(&mut self, length: u64) -> Result<(), StorageError> {
+        let wanted = self.position.offset_bytes + length;
+        if wanted <= self.written_ahead_bytes {
+            return Ok(());
+        }
+        let step =
+            self.written_ahead_bytes.clamp(self.options.prefill_bytes_min, self.options.prefill_bytes_max);
+        let end = (wanted.max(self.written_ahead_bytes + step)).next_multiple_of(4096);
+        let zeros = vec![0; usize::try_from(step).unwrap_or(4096).min(1 << 20)];
+        let mut offset = self.written_ahead_bytes;
+        while offset < end {
+            let count = zeros.len().min(usize::try_from(end - offset).unwrap_or(usize::MAX));
+            self.file
+                .write_all_at(offset, zeros.get(..count).unwrap_or(&zeros))
+                .map_err(StorageError::io(&self.path))?;
+            offset += count as u64;
+            self.written_ahead_bytes = offset;
+        }
+        Ok(())
+    }
+}
+
+fn no_space_or_failed(error: StorageError) -> LogError {
+    match &error {
+        StorageError::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+        {
+            LogError::NoSpace
+        }
+        _ => LogError::Failed(error),
+    }
+}
+
+/// Makes log file `number`, from a spare if there is one; its header and its name are durable on return.
+fn new_file(
+    disk: &dyn Disk,
+    database: DatabaseId,
+    options: LogOptions,
+    number: u64,
+    link: u64,
+    spares: &mut Vec<(String, u64)>,
+) -> Result<(Arc<dyn DiskFile>, u64), StorageError> {
+    let path = log_path(number);
+    let header = FileHeader { kind: FileKind::Log, database, number, link }.encode();
+    let (file, length) = match spares.pop() {
+        Some((spare, length)) => {
+            let file = disk.open(&spare, OpenMode::ReadWrite).map_err(StorageError::io(&spare))?;
+            file.write_all_at(0, &header).map_err(StorageError::io(&spare))?;
+            file.sync_data().map_err(StorageError::io(&spare))?;
+            disk.rename(&spare, &path).map_err(StorageError::io(&path))?;
+            (file, length)
+        }
+        None => {
+            let file = disk.open(&path, OpenMode::Create).map_err(StorageError::io(&path))?;
+            let length = options.prefill_bytes_min.max(4096);
+            let mut bytes = vec![0; usize::try_from(length).unwrap_or(4096)];
+            if let Some(head) = bytes.get_mut(..HEADER_SIZE_BYTES) {
+                head.copy_from_slice(&header);
+            }
+            file.write_all_at(0, &bytes).map_err(StorageError::io(&path))?;
+            file.sync_data().map_err(StorageError::io(&path))?;
+            (file, length)
+        }
+    };
+    if !mutants::enabled(Mutant::LogDirectoryNotSynced) {
+        disk.sync_dir(LOG_DIR).map_err(StorageError::io(LOG_DIR))?;
+    }
+    Ok((file, length))
+}
+
+impl CommitLog for FileLog {
+    fn append(&mut self, group: &Group) -> Result<(), LogError> {
+        assert!(group.index > self.last_appended_index, "log indexes only grow");
+        let length = frame::padded(frame::FRAME_OVERHEAD_BYTES + group.payload.len()) as u64;
+        let is_first = self.position.offset_bytes == HEADER_SIZE_BYTES as u64;
+        if self.position.offset_bytes + length > self.options.file_size_bytes_max && !is_first {
+            self.rotate()?;
+        }
+        self.write_ahead(length).map_err(no_space_or_failed)?;
+        let place = FramePlace {
+            database: self.database,
+            file_number: self.position.number,
+            offset_bytes: self.position.offset_bytes,
+        };
+        self.buffer.clear();
+        let sum = frame::encode(
+            group,
+            place,
+            self.position.previous_checksum,
+            self.synced_through,
+            &mut self.buffer,
+        );
+        if let Err(source) = self.file.write_all_at(self.position.offset_bytes, &self.buffer) {
+            let error = no_space_or_failed(StorageError::Io { file: self.path.clone(), source });
+            // What was written may be the whole frame: unmake it, or the caller's "nothing was written" is a lie.
+            let unmade = matches!(error, LogError::NoSpace)
+                && self.file.write_all_at(self.position.offset_bytes, &[0; 8]).is_ok();
+            return Err(match error {
+                LogError::NoSpace if !unmade => LogError::Failed(StorageError::Io {
+                    file: self.path.clone(),
+                    source: io::ErrorKind::StorageFull.into(),
+                }),
+                other => other,
+            });
+        }
+        if self.buffer.capacity() > 4 << 20 {
+            self.buffer = Vec::new();
+        }
+        self.position.offset_bytes += length;
+        self.position.previous_checksum = sum;
+        self.last_appended_index = group.index;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), LogError> {
+        if self.synced_through == self.last_appended_index {
+            return Ok(());
+        }
+        if !mutants::enabled(Mutant::LogNotSynced) {
+            self.file
+                .sync_data()
+                .map_err(|source| LogError::Failed(StorageError::Io { file: self.path.clone(), source }))?;
+        }
+        self.syncs += 1;
+        self.synced_through = self.last_appended_index;
+        Ok(())
+    }
+}

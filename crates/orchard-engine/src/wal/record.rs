@@ -1,0 +1,371 @@
+//! One accepted commit as bytes: its token and its mutations. Checks have been decided and are not kept.
+//!
+//! Layout: length u32 of what follows, flags u8 (bit 0: a token follows), [token: id length u8, id, deadline u64 (ms),
+//! hash u64], number of mutations varint, then each mutation: operation u8, space varint, key length varint, key, and
+//! what the operation needs. Varints are LEB128.
+
+use bytes::Bytes;
+use orchard_types::{
+    DurationMs, Expiry, Key, Mutation, NumberOp, Operation, SpaceId, Token, UnixMillis, Value, ValueType,
+    Versionstamp, limits,
+};
+use std::fmt;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// A decoded record.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Record {
+    /// The token and the hash of the commit it belongs to.
+    pub token: Option<(Token, u64)>,
+    /// The mutations, in order.
+    pub mutations: Vec<Mutation>,
+}
+
+/// The bytes are not a record of this version.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecordError(pub String);
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+const FLAG_TOKEN: u8 = 1;
+
+const SET: u8 = 1;
+const DELETE: u8 = 2;
+const DELETE_IF_STAMP: u8 = 3;
+const DELETE_RANGE: u8 = 4;
+const NUMBER: u8 = 5;
+const SET_WITH_VERSIONSTAMP_SUFFIX: u8 = 6;
+const TOUCH: u8 = 7;
+
+const EXPIRY_NEVER: u8 = 0;
+const EXPIRY_AT: u8 = 1;
+const EXPIRY_AFTER: u8 = 2;
+const EXPIRY_KEEP: u8 = 3;
+
+/// Appends `number` as LEB128.
+pub fn push_varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    push_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn push_value(out: &mut Vec<u8>, value: &Value) {
+    out.push(value.value_type as u8);
+    push_bytes(out, &value.data);
+}
+
+fn push_expiry(out: &mut Vec<u8>, expiry: Expiry) {
+    match expiry {
+        Expiry::Never => out.push(EXPIRY_NEVER),
+        Expiry::At(time) => {
+            out.push(EXPIRY_AT);
+            out.extend_from_slice(&time.0.to_le_bytes());
+        }
+        Expiry::After(duration) => {
+            out.push(EXPIRY_AFTER);
+            out.extend_from_slice(&duration.0.to_le_bytes());
+        }
+        Expiry::Keep => out.push(EXPIRY_KEEP),
+    }
+}
+
+fn push_mutation(out: &mut Vec<u8>, mutation: &Mutation) {
+    let code = match &mutation.operation {
+        Operation::Set { .. } => SET,
+        Operation::Delete => DELETE,
+        Operation::DeleteIfStamp(_) => DELETE_IF_STAMP,
+        Operation::DeleteRange { .. } => DELETE_RANGE,
+        Operation::Number { .. } => NUMBER,
+        Operation::SetWithVersionstampSuffix { .. } => SET_WITH_VERSIONSTAMP_SUFFIX,
+        Operation::Touch { .. } => TOUCH,
+    };
+    out.push(code);
+    push_varint(out, u64::from(mutation.space.0));
+    push_bytes(out, &mutation.key);
+    match &mutation.operation {
+        Operation::Set { value, expiry } | Operation::SetWithVersionstampSuffix { value, expiry } => {
+            push_expiry(out, *expiry);
+            push_value(out, value);
+        }
+        Operation::Delete => {}
+        Operation::DeleteIfStamp(stamp) => out.extend_from_slice(&stamp.raw().to_le_bytes()),
+        Operation::DeleteRange { end } => match end {
+            None => out.push(0),
+            Some(end) => {
+                out.push(1);
+                push_bytes(out, end);
+            }
+        },
+        Operation::Number { op, operand, at_least, at_most, clamp, expiry } => {
+            out.push(*op as u8);
+            out.push(u8::from(at_least.is_some()) | u8::from(at_most.is_some()) << 1 | u8::from(*clamp) << 2);
+            push_expiry(out, *expiry);
+            push_value(out, operand);
+            for bound in [at_least, at_most].into_iter().flatten() {
+                push_value(out, bound);
+            }
+        }
+        Operation::Touch { expiry } => push_expiry(out, *expiry),
+    }
+}
+
+/// Appends the record of a commit.
+pub fn encode(token: Option<&Token>, mutations: &[Mutation], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    out.push(if token.is_some() { FLAG_TOKEN } else { 0 });
+    let token_at = out.len();
+    if let Some(token) = token {
+        out.push(token.id.len() as u8);
+        out.extend_from_slice(&token.id);
+        out.extend_from_slice(&token.deadline.0.to_le_bytes());
+        out.extend_from_slice(&[0; 8]);
+    }
+    let body_at = out.len();
+    push_varint(out, mutations.len() as u64);
+    for mutation in mutations {
+        push_mutation(out, mutation);
+    }
+    if token.is_some() {
+        let hash = xxh3_64(&out[body_at..]);
+        out[body_at - 8..body_at].copy_from_slice(&hash.to_le_bytes());
+        debug_assert!(token_at < body_at);
+    }
+    let length = (out.len() - start - 4) as u32;
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+/// Reads bytes from the front; every method fails instead of reading past the end.
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], RecordError> {
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(count)
+            .ok_or_else(|| RecordError(format!("{count} bytes wanted, {} left", self.rest.len())))?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn u8(&mut self) -> Result<u8, RecordError> {
+        self.take(1).map(|bytes| bytes.first().copied().unwrap_or_default())
+    }
+
+    fn u64(&mut self) -> Result<u64, RecordError> {
+        let mut word = [0; 8];
+        word.copy_from_slice(self.take(8)?);
+        Ok(u64::from_le_bytes(word))
+    }
+
+    fn varint(&mut self) -> Result<u64, RecordError> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                break;
+            }
+            number |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(RecordError("a varint longer than 64 bits".into()))
+    }
+
+    fn bytes(&mut self, limit: usize) -> Result<Bytes, RecordError> {
+        let length = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
+        if length > limit {
+            return Err(RecordError(format!("{length} bytes where at most {limit} are allowed")));
+        }
+        self.take(length).map(Bytes::copy_from_slice)
+    }
+
+    fn value(&mut self) -> Result<Value, RecordError> {
+        let number = self.u8()?;
+        let value_type =
+            ValueType::from_number(number).ok_or_else(|| RecordError(format!("value type {number}")))?;
+        Ok(Value { value_type, data: self.bytes(limits::VALUE_SIZE_BYTES_MAX)? })
+    }
+
+    fn expiry(&mut self) -> Result<Expiry, RecordError> {
+        match self.u8()? {
+            EXPIRY_NEVER => Ok(Expiry::Never),
+            EXPIRY_AT => Ok(Expiry::At(UnixMillis(self.u64()?))),
+            EXPIRY_AFTER => Ok(Expiry::After(DurationMs(self.u64()?))),
+            EXPIRY_KEEP => Ok(Expiry::Keep),
+            other => Err(RecordError(format!("expiry kind {other}"))),
+        }
+    }
+
+    fn operation(&mut self, code: u8) -> Result<Operation, RecordError> {
+        Ok(match code {
+            SET => {
+                let expiry = self.expiry()?;
+                Operation::Set { value: self.value()?, expiry }
+            }
+            DELETE => Operation::Delete,
+            DELETE_IF_STAMP => Operation::DeleteIfStamp(Versionstamp::from_raw(self.u64()?)),
+            DELETE_RANGE => match self.u8()? {
+                0 => Operation::DeleteRange { end: None },
+                1 => Operation::DeleteRange { end: Some(self.bytes(limits::READ_KEY_SIZE_BYTES_MAX)?) },
+                other => return Err(RecordError(format!("range end {other}"))),
+            },
+            NUMBER => {
+                let op = match self.u8()? {
+                    0 => NumberOp::Sum,
+                    1 => NumberOp::Min,
+                    2 => NumberOp::Max,
+                    other => return Err(RecordError(format!("number operation {other}"))),
+                };
+                let flags = self.u8()?;
+                if flags > 7 {
+                    return Err(RecordError(format!("number flags {flags}")));
+                }
+                let expiry = self.expiry()?;
+                let operand = self.value()?;
+                let at_least = if flags & 1 != 0 { Some(self.value()?) } else { None };
+                let at_most = if flags & 2 != 0 { Some(self.value()?) } else { None };
+                Operation::Number { op, operand, at_least, at_most, clamp: flags & 4 != 0, expiry }
+            }
+            SET_WITH_VERSIONSTAMP_SUFFIX => {
+                let expiry = self.expiry()?;
+                Operation::SetWithVersionstampSuffix { value: self.value()?, expiry }
+            }
+            TOUCH => Operation::Touch { expiry: self.expiry()? },
+            other => return Err(RecordError(format!("operation {other}"))),
+        })
+    }
+}
+
+/// Reads the record at the start of `bytes`; returns it and what follows it.
+///
+/// # Errors
+/// [`RecordError`]; any bytes are safe to give.
+pub fn decode(bytes: &[u8]) -> Result<(Record, &[u8]), RecordError> {
+    let mut reader = Reader { rest: bytes };
+    let mut length = [0; 4];
+    length.copy_from_slice(reader.take(4)?);
+    let body = reader.take(u32::from_le_bytes(length) as usize)?;
+    let behind = reader.rest;
+    let mut reader = Reader { rest: body };
+    let flags = reader.u8()?;
+    if flags & !FLAG_TOKEN != 0 {
+        return Err(RecordError(format!("record flags {flags:#04x}")));
+    }
+    let token = if flags & FLAG_TOKEN != 0 {
+        let length = usize::from(reader.u8()?);
+        let id = Bytes::copy_from_slice(reader.take(length)?);
+        let deadline = UnixMillis(reader.u64()?);
+        Some((Token { id, deadline }, reader.u64()?))
+    } else {
+        None
+    };
+    let count = reader.varint()?;
+    const RESERVED_MAX: u64 = 1_024; // a foreign count may not allocate more than its bytes could fill
+    let mut mutations = Vec::with_capacity(count.min(RESERVED_MAX) as usize);
+    for _ in 0..count {
+        let code = reader.u8()?;
+        let space = u32::try_from(reader.varint()?).map_err(|_| RecordError("space over 32 bits".into()))?;
+        let key = Key::new(reader.bytes(limits::KEY_SIZE_BYTES_MAX)?)
+            .map_err(|error| RecordError(error.to_string()))?;
+        mutations.push(Mutation { space: SpaceId(space), key, operation: reader.operation(code)? });
+    }
+    if !reader.rest.is_empty() {
+        return Err(RecordError(format!("{} bytes left over in a record", reader.rest.len())));
+    }
+    Ok((Record { token, mutations }, behind))
+}
+
+/// The hash that a token remembers of its commit.
+pub fn token_hash(record: &[u8]) -> u64 {
+    decode(record).ok().and_then(|(record, _)| record.token).map_or(0, |(_, hash)| hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn value() -> impl Strategy<Value = Value> {
+        (0usize..14, prop::collection::vec(any::<u8>(), 0..20))
+            .prop_map(|(value_type, data)| Value::new(ValueType::ALL[value_type], data))
+    }
+
+    fn expiry() -> impl Strategy<Value = Expiry> {
+        prop_oneof![
+            Just(Expiry::Never),
+            Just(Expiry::Keep),
+            any::<u64>().prop_map(|time| Expiry::At(UnixMillis(time))),
+            any::<u64>().prop_map(|time| Expiry::After(DurationMs(time))),
+        ]
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        prop_oneof![
+            (value(), expiry()).prop_map(|(value, expiry)| Operation::Set { value, expiry }),
+            (value(), expiry()).prop_map(|(value, expiry)| Operation::SetWithVersionstampSuffix { value, expiry }),
+            Just(Operation::Delete),
+            any::<u64>().prop_map(|raw| Operation::DeleteIfStamp(Versionstamp::from_raw(raw))),
+            prop::option::of(prop::collection::vec(any::<u8>(), 0..9))
+                .prop_map(|end| Operation::DeleteRange { end: end.map(Bytes::from) }),
+            expiry().prop_map(|expiry| Operation::Touch { expiry }),
+            (value(), prop::option::of(value()), prop::option::of(value()), any::<bool>(), expiry()).prop_map(
+                |(operand, at_least, at_most, clamp, expiry)| Operation::Number {
+                    op: NumberOp::Max,
+                    operand,
+                    at_least,
+                    at_most,
+                    clamp,
+                    expiry
+                }
+            ),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn records_round_trip(
+            token in prop::option::of((prop::collection::vec(any::<u8>(), 0..64), any::<u64>())),
+            mutations in prop::collection::vec(
+                (any::<u32>(), prop::collection::vec(any::<u8>(), 0..9), operation()), 0..5),
+        ) {
+            let token = token.map(|(id, deadline)| Token { id: id.into(), deadline: UnixMillis(deadline) });
+            let mutations: Vec<_> = mutations
+                .into_iter()
+                .map(|(space, key, operation)| Mutation {
+                    space: SpaceId(space), key: Key::new(key).expect("short"), operation })
+                .collect();
+            let mut bytes = Vec::new();
+            encode(token.as_ref(), &mutations, &mut bytes);
+            bytes.push(9);
+            let (record, behind) = decode(&bytes).expect("it was just written");
+            prop_assert_eq!(behind, &[9]);
+            prop_assert_eq!(record.token.map(|(token, _)| token), token);
+            prop_assert_eq!(record.mutations, mutations);
+        }
+
+        #[test]
+        fn any_bytes_are_safe(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            if let Ok((record, behind)) = decode(&bytes) {
+                let mut again = Vec::new();
+                encode(record.token.as_ref().map(|(token, _)| token), &record.mutations, &mut again);
+                prop_assert!(again.len() + behind.len() <= bytes.len() + 9);
+            }
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Reading the log back: every whole group in order, and where the log ends.
+
+use crate::error::StorageError;
+use crate::format::{DatabaseId, FileHeader, FileKind, HEADER_SIZE_BYTES};
+use crate::mutants::{self, Mutant};
+use crate::wal::Group;
+use crate::wal::frame::{self, Frame, FrameError, FramePlace};
+use crate::wal::log::{LOG_DIR, LogPosition, OldLogFile, log_number, log_path};
+use orchard_env::{Disk, DiskFile, OpenMode};
+use orchard_types::UnixMillis;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Where a log ends, and what files it has.
+#[derive(Debug)]
+pub struct LogEnd {
+    /// Behind the last whole group.
+    pub position: LogPosition,
+    /// Index of the last whole group.
+    pub last_index: Option<u64>,
+    /// Its time.
+    pub last_log_time: UnixMillis,
+    /// Bytes behind the end were written, but are no whole group.
+    pub torn: bool,
+    /// Live files before the last one.
+    pub old: VecDeque<OldLogFile>,
+    /// Files before the first live one.
+    pub spares: Vec<OldLogFile>,
+    /// A file that a rotation left half made.
+    pub unfinished: Option<u64>,
+}
+
+/// Reads frames of one file one behind the other.
+pub struct FrameReader {
+    file: Arc<dyn DiskFile>,
+    path: String,
+    length_bytes: u64,
+    database: DatabaseId,
+    number: u64,
+    buffer: Vec<u8>,
+    buffer_at: u64,
+}
+
+impl FrameReader {
+    const READ_AHEAD_BYTES: usize = 1 << 20;
+
+    fn open(
+        disk: &dyn Disk,
+        database: DatabaseId,
+        number: u64,
+    ) -> Result<(FrameReader, Result<FileHeader, StorageError>), StorageError> {
+        let path = log_path(number);
+        let file = disk.open(&path, OpenMode::Read).map_err(StorageError::io(&path))?;
+        let length_bytes = file.len_bytes().map_err(StorageError::io(&path))?;
+        let mut reader =
+            FrameReader { file, path, length_bytes, database, number, buffer: Vec::new(), buffer_at: 0 };
+        let head = reader.window(0, HEADER_SIZE_BYTES)?;
+        let header = FileHeader::decode(&log_path(number), head, FileKind::Log, Some(database), number);
+        Ok((reader, header))
+    }
+
+    /// At least `wanted` bytes from `offset`, fewer only at the end of the file.
+    fn window(&mut self, offset: u64, wanted: usize) -> Result<&[u8], StorageError> {
+        let have_from = self.buffer_at;
+        let have_to = have_from + self.buffer.len() as u64;
+        let end = (offset + wanted as u64).min(self.length_bytes);
+        if offset < have_from || end > have_to {
+            let count = wanted.max(Self::READ_AHEAD_BYTES) as u64;
+            let count = count.min(self.length_bytes.saturating_sub(offset));
+            self.buffer.clear();
+            self.buffer.resize(usize::try_from(count).unwrap_or(0), 0);
+            self.file.read_exact_at(offset, &mut self.buffer).map_err(StorageError::io(&self.path))?;
+            self.buffer_at = offset;
+        }
+        let from = usize::try_from(offset - self.buffer_at).unwrap_or(usize::MAX);
+        Ok(self.buffer.get(from..).unwrap_or_default())
+    }
+
+    fn frame_at(&mut self, offset_bytes: u64) -> Result<Result<Frame, FrameError>, StorageError> {
+        let claimed = match frame::claimed_length(self.window(offset_bytes, frame::FRAME_HEAD_SIZE_BYTES)?) {
+            Ok(claimed) => claimed,
+            Err(error) => return Ok(Err(error)),
+        };
+        let place = FramePlace { database: self.database, file_number: self.number, offset_bytes };
+        let bytes = self.window(offset_bytes, claimed)?;
+        Ok(frame::decode(bytes, place))
+    }
+
+    /// Any whole frame behind `offset` that knows more than `last_index` to be durable: then the damage at `offset` was
+    /// durable too, and is no torn tail.
+    fn proof_of_damage(&mut self, offset: u64, last_index: u64) -> Result<Option<u64>, StorageError> {
+        const STEP: u64 = 8;
+        let mut at = offset + STEP;
+        while at + (frame::FRAME_OVERHEAD_BYTES as u64) <= self.length_bytes {
+            let window = self.window(at, frame::FRAME_HEAD_SIZE_BYTES)?;
+            let magic = frame::FRAME_MAGIC.to_le_bytes();
+            let Some(step) = window.chunks(STEP as usize).position(|chunk| chunk.starts_with(&magic)) else {
+                at += (window.len() as u64 / STEP).max(1) * STEP;
+                continue;
+            };
+            at += step as u64 * STEP;
+            if let Ok(frame) = self.frame_at(at)?
+                && frame.synced_through > last_index
+            {
+                return Ok(Some(at));
+            }
+            at += STEP;
+        }
+        Ok(None)
+    }
+}
+
+/// The log files of a directory: number -> length.
+///
+/// # Errors
+/// What the disk says.
+pub fn list_files(disk: &dyn Disk) -> Result<BTreeMap<u64, u64>, StorageError> {
+    let mut files = BTreeMap::new();
+    for name in disk.list(LOG_DIR).map_err(StorageError::io(LOG_DIR))? {
+        if let Some(number) = log_number(&name) {
+            let path = log_path(number);
+            let file = disk.open(&path, OpenMode::Read).map_err(StorageError::io(&path))?;
+            files.insert(number, file.len_bytes().map_err(StorageError::io(&path))?);
+        }
+    }
+    Ok(files)
+}
+
+/// Reads the log from file `first_live` on and hands every whole group to `visit`. `after_index`: the last index that
+/// segments hold; every group must lie behind it. `clean_end`: where a clean stop says that the log ended.
+///
+/// # Errors
+/// Damage that is no torn tail, naming file and offset; what `visit` or the disk says.
+pub fn replay(
+    disk: &dyn Disk,
+    database: DatabaseId,
+    first_live: u64,
+    after_index: u64,
+    clean_end: Option<LogPosition>,
+    mut visit: impl FnMut(&Group, &str, u64) -> Result<(), StorageError>,
+) -> Result<LogEnd, StorageError> {
+    let files = list_files(disk)?;
+    let spares = files
+        .range(..first_live)
+        .map(|(number, size_bytes)| OldLogFile { number: *number, size_bytes: *size_bytes })
+        .collect();
+    let live: Vec<(u64, u64)> =
+        files.range(first_live..).map(|(number, size_bytes)| (*number, *size_bytes)).collect();
+    for ((number, _), expected) in live.iter().zip(first_live..) {
+        if *number != expected {
+            return Err(StorageError::corrupt(log_path(expected), 0, "the log file is missing"));
+        }
+    }
+    if live.is_empty() {
+        return Err(StorageError::corrupt(log_path(first_live), 0, "the log file is missing"));
+    }
+    let mut end = LogEnd {
+        position: LogPosition { number: first_live, offset_bytes: 0, previous_checksum: 0 },
+        last_index: None,
+        last_log_time: UnixMillis(0),
+        torn: false,
+        old: VecDeque::new(),
+        spares,
+        unfinished: None,
+    };
+    let mut last_index = after_index;
+    for (position_in_list, (number, _)) in live.iter().enumerate() {
+        let (mut reader, header) = FrameReader::open(disk, database, *number)?;
+        let header = match header {
+            Ok(header) => header,
+            Err(error @ StorageError::NewerFormat { .. }) => return Err(error),
+            Err(error) => {
+                let is_last = position_in_list + 1 == live.len();
+                let may_be_unfinished = is_last && *number != first_live;
+                if may_be_unfinished
+                    && reader.proof_of_damage(HEADER_SIZE_BYTES as u64 - 8, 0)?.is_none()
+                    && !holds_any_frame(&mut reader)?
+                {
+                    end.unfinished = Some(*number);
+                    break;
+                }
+                return Err(error);
+            }
+        };
+        if position_in_list == 0 {
+            end.position.previous_checksum = header.link;
+        } else {
+            if header.link != end.position.previous_checksum {
+                return Err(StorageError::corrupt(
+                    log_path(end.position.number),
+                    end.position.offset_bytes,
+                    "the log goes on in the next file, but this frame is damaged",
+                ));
+            }
+            end.torn = false;
+            end.old.push_back(OldLogFile { number: number - 1, size_bytes: live.get(position_in_list - 1).map_or(0, |file| file.1) });
+        }
+        end.position.number = *number;
+        end.position.offset_bytes = HEADER_SIZE_BYTES as u64;
+        loop {
+            let offset = end.position.offset_bytes;
+            let frame = match reader.frame_at(offset)? {
+                Ok(frame)
+                    if frame.previous_checksum == end.position.previous_checksum
+                        || mutants::enabled(Mutant::StaleFrameAccepted) =>
+                {
+                    frame
+                }
+                Err(FrameError::Newer(detail)) => return Err(StorageError::newer(&reader.path, detail)),
+                other => {
+                    let is_last = position_in_list + 1 == live.len();
+                    let beyond = clean_end
+                        .is_some_and(|clean| (clean.number, clean.offset_bytes) > (*number, offset));
+                    let found = match other {
+                        Ok(_) => "a frame of another chain".to_owned(),
+                        Err(FrameError::Damaged(detail)) => detail,
+                        Err(FrameError::NoMagic | FrameError::Newer(_)) => "no frame".to_owned(),
+                    };
+                    if is_last && beyond {
+                        return Err(StorageError::corrupt(
+                            &reader.path,
+                            offset,
+                            format!("the log was longer at its clean end; found {found}"),
+                        ));
+                    }
+                    let clean = clean_end == Some(end.position);
+                    if is_last && !clean && let Some(proof) = reader.proof_of_damage(offset, last_index)? {
+                        return Err(StorageError::corrupt(
+                            &reader.path,
+                            offset,
+                            format!("{found}, but the log goes on at byte {proof}"),
+                        ));
+                    }
+                    end.torn = found != "no frame";
+                    break;
+                }
+            };
+            if frame.group.index <= last_index {
+                return Err(StorageError::corrupt(
+                    &reader.path,
+                    offset,
+                    format!("log index {} after {last_index}", frame.group.index),
+                ));
+            }
+            if frame.group.log_time < end.last_log_time {
+                return Err(StorageError::corrupt(&reader.path, offset, "log time goes back"));
+            }
+            visit(&frame.group, &reader.path, offset)?;
+            last_index = frame.group.index;
+            end.last_index = Some(last_index);
+            end.last_log_time = frame.group.log_time;
+            end.position.offset_bytes = offset + frame.padded_size_bytes as u64;
+            end.position.previous_checksum = frame.checksum;
+        }
+    }
+    if let Some(clean) = clean_end
+        && (clean.number, clean.offset_bytes) > (end.position.number, end.position.offset_bytes)
+    {
+        return Err(StorageError::corrupt(
+            log_path(end.position.number),
+            end.position.offset_bytes,
+            "the log was longer at its clean end",
+        ));
+    }
+    Ok(end)
+}
+
+fn holds_any_frame(reader: &mut FrameReader) -> Result<bool, StorageError> {
+    Ok(reader.frame_at(HEADER_SIZE_BYTES as u64)?.is_ok())
+}
+
+/// Whether a log file of an unknown database may hold frames: it is longer than a new one's header and its first frame
+/// begins like one.
+///
+/// # Errors
+/// What the disk says.
+pub fn may_hold_frames(disk: &dyn Disk, number: u64, size_bytes: u64) -> Result<bool, StorageError> {
+    let path = log_path(number);
+    let offset = HEADER_SIZE_BYTES as u64;
+    if size_bytes < offset + frame::FRAME_OVERHEAD_BYTES as u64 {
+        return Ok(false);
+    }
+    let file = disk.open(&path, OpenMode::Read).map_err(StorageError::io(&path))?;
+    let mut magic = [0; 4];
+    file.read_exact_at(offset, &mut magic).map_err(StorageError::io(&path))?;
+    Ok(u32::from_le_bytes(magic) == frame::FRAME_MAGIC)
+}
+
+/// Hands the groups of a log that is in use to `visit`, from file `first` on up to index `last_index`, until it answers
+/// `false`. The caller knows that groups up to `last_index` are whole.
+///
+/// # Errors
+/// What the disk says, or damage.
+pub fn read_groups(
+    disk: &dyn Disk,
+    database: DatabaseId,
+    first: u64,
+    last_index: u64,
+    mut visit: impl FnMut(&Group) -> bool,
+) -> Result<(), StorageError> {
+    let files = list_files(disk)?;
+    for (number, _) in files.range(first..) {
+        let (mut reader, header) = FrameReader::open(disk, database, *number)?;
+        let mut chain = header?.link;
+        let mut offset = HEADER_SIZE_BYTES as u64;
+        while let Ok(frame) = reader.frame_at(offset)? {
+            if frame.previous_checksum != chain || frame.group.index > last_index {
+                break;
+            }
+            if !visit(&frame.group) {
+                return Ok(());
+            }
+            chain = frame.checksum;
+            offset += frame.padded_size_bytes as u64;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! A directory of the machine.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is the one place that opens the machine's files"
+)]
+
+use crate::disk::{Disk, DiskFile, DiskLock, LockError, OpenMode};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A directory of the machine. Files are created for their owner alone (mode 0600, directories 0700).
+#[derive(Debug)]
+pub struct RealDisk {
+    root: PathBuf,
+}
+
+impl RealDisk {
+    /// Opens `root`, creating it if it does not exist.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn open(root: impl Into<PathBuf>) -> io::Result<RealDisk> {
+        let root = root.into();
+        let existed = root.is_dir();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
+        if !existed && let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            File::open(parent)?.sync_all()?;
+        }
+        Ok(RealDisk { root })
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        if path.is_empty() { self.root.clone() } else { self.root.join(Path::new(path)) }
+    }
+}
+
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read_at(buffer, offset_bytes)
+    }
+
+    fn write_all_at(&self, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset_bytes)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn len_bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_len_bytes(&self, length_bytes: u64) -> io::Result<()> {
+        self.0.set_len(length_bytes)
+    }
+}
+
+struct RealLock {
+    _file: File,
+}
+
+impl DiskLock for RealLock {}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).mode(0o600);
+        match mode {
+            OpenMode::Read => {}
+            OpenMode::ReadWrite => {
+                options.write(true);
+            }
+            OpenMode::CreateNew => {
+                options.write(true).create_new(true);
+            }
+            OpenMode::Create => {
+                options.write(true).create(true).truncate(true);
+            }
+        }
+        Ok(Arc::new(RealFile(options.open(self.path(path))?)))
+    }
+
+    fn create_dir(&self, path: &str) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(self.path(path))
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.path(path))? {
+            let entry = entry?;
+            if entry.file_type()?.is_file()
+                && let Ok(name) = entry.file_name().into_string()
+            {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove(&self, path: &str) -> io::Result<()> {
+        fs::remove_file(self.path(path))
+    }
+
+    fn sync_dir(&self, path: &str) -> io::Result<()> {
+        File::open(self.path(path))?.sync_all()
+    }
+
+    fn available_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.root)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn lock(&self, path: &str) -> Result<Box<dyn DiskLock>, LockError> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.path(path))
+            .map_err(LockError::Io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let _ = file.take(32).read_to_string(&mut text);
+                return Err(LockError::Held { pid: text.trim().parse().ok() });
+            }
+            Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
+        }
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        written.map_err(LockError::Io)?;
+        Ok(Box::new(RealLock { _file: file }))
+    }
+
+    fn location(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn machine_memory_bytes(&self) -> u64 {
+        machine_memory_bytes()
+    }
+}
+
+/// The machine's memory, or the limit of the process's cgroup (v2, else v1) if that is less.
+pub(crate) fn machine_memory_bytes() -> u64 {
+    let total = fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+            line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+        })
+        .map_or(1 << 30, |kib| kib << 10);
+    let own_group = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own_path = own_group.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let limits = [
+        format!("/sys/fs/cgroup{}/memory.max", own_path.trim_end_matches('/')),
+        "/sys/fs/cgroup/memory.max".to_owned(),
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes".to_owned(),
+    ];
+    limits
+        .iter()
+        .filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok())
+        .fold(total, u64::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_names_behave() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let disk = RealDisk::open(dir.path().join("deep/er"))?;
+        disk.create_dir("wal")?;
+        let file = disk.open("wal/1", OpenMode::CreateNew)?;
+        file.write_all_at(3, b"abc")?;
+        file.sync_data()?;
+        disk.sync_dir("wal")?;
+        let mut buffer = [9; 6];
+        file.read_exact_at(0, &mut buffer)?;
+        assert_eq!(&buffer, b"\0\0\0abc");
+        assert_eq!(
+            disk.open("wal/1", OpenMode::CreateNew).map(drop).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        disk.rename("wal/1", "wal/2")?;
+        assert_eq!(disk.list("wal")?, ["2"]);
+        disk.remove("wal/2")?;
+        assert!(disk.list("wal")?.is_empty());
+        assert!(disk.available_bytes()? > 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_second_lock_names_the_holder() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let disk = RealDisk::open(dir.path())?;
+        let held = disk.lock("LOCK").expect("free");
+        match disk.lock("LOCK") {
+            Err(LockError::Held { pid }) => assert_eq!(pid, Some(std::process::id())),
+            other => panic!("expected held, got {:?}", other.map(drop)),
+        }
+        drop(held);
+        drop(disk.lock("LOCK").expect("free again"));
+        Ok(())
+    }
+}

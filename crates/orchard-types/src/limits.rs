@@ -1,0 +1,29 @@
+//! Every limit of the database, with its unit in its name. Enforced on all paths, shown at `/limits`.
+
+/// Longest key in bytes, encoded tuple parts included.
+pub const KEY_SIZE_BYTES_MAX: usize = 2_048;
+/// Longest key that a read or a check may name: one byte more, so that a range can end just behind the longest key.
+pub const READ_KEY_SIZE_BYTES_MAX: usize = KEY_SIZE_BYTES_MAX + 1;
+/// Longest value in bytes.
+pub const VALUE_SIZE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most operations (checks and mutations together) in one commit.
+pub const COMMIT_OPERATIONS_MAX: usize = 10_000;
+/// Most key and value bytes in one commit.
+pub const COMMIT_SIZE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Longest client-chosen retry token in bytes.
+pub const TOKEN_SIZE_BYTES_MAX: usize = 64;
+/// Furthest a retry token's deadline may lie ahead, in milliseconds: 24 hours.
+pub const TOKEN_DEADLINE_AHEAD_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+/// Most commits in one group: a place is 16 bits wide.
+pub const GROUP_COMMITS_MAX: usize = 65_535;
+/// A group seals at this many payload bytes; one larger commit is a group alone.
+pub const GROUP_SIZE_BYTES_MAX: usize = 1024 * 1024;
+/// Most entries one range read returns at once; longer ranges go on with a cursor.
+pub const RANGE_LIMIT_MAX: usize = 10_000;
+/// Entries that a range read returns when it does not say how many.
+pub const RANGE_LIMIT_DEFAULT: usize = 1_000;
+/// Most ranges in one read.
+pub const READ_RANGES_MAX: usize = 1_000;
+
+const _: () = assert!(VALUE_SIZE_BYTES_MAX < COMMIT_SIZE_BYTES_MAX);
+const _: () = assert!(GROUP_COMMITS_MAX <= u16::MAX as usize);

@@ -1,0 +1,131 @@
+//! The threads that drive an engine: one for the log, one for upkeep.
+
+use orchard_engine::compaction::PlanOptions;
+use orchard_engine::engine::Engine;
+use orchard_engine::error::CommitError;
+use orchard_types::Durability;
+use parking_lot::{Condvar, Mutex};
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+/// After this long without a commit an empty group closes the log's end, in milliseconds.
+const IDLE_MS: u64 = 10;
+/// How long the log's driver rests when there is nothing to do, in milliseconds.
+const REST_MS: u64 = 60_000;
+/// Between two rounds of upkeep, in milliseconds.
+const UPKEEP_MS: u64 = 100;
+/// Rounds of upkeep between two syncs below `fsync`.
+const ROUNDS_PER_SYNC: u64 = 9;
+/// Expired entries deleted by one commit.
+const SWEEP_BATCH: usize = 1_000;
+/// Versions merged between two looks at what else is due.
+const MERGE_STEP: usize = 20_000;
+/// Rounds without a commit after which merging strives for the settled bounds.
+const SETTLED_ROUNDS: u64 = 20;
+
+/// The running threads.
+pub(crate) struct Drivers {
+    engine: Arc<Engine>,
+    upkeep_stop: Arc<(Mutex<bool>, Condvar)>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Drivers {
+    /// Starts the threads.
+    pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<Drivers> {
+        let upkeep_stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let drivers =
+            Drivers { engine: engine.clone(), upkeep_stop: upkeep_stop.clone(), threads: Mutex::default() };
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| Builder::new().name(name.into()).spawn(run);
+        let log_engine = engine.clone();
+        let log = spawn("orchard-log", Box::new(move || drive_log(&log_engine)))?;
+        drivers.threads.lock().push(log);
+        let upkeep_engine = engine.clone();
+        let upkeep = spawn("orchard-upkeep", Box::new(move || keep_up(&upkeep_engine, &upkeep_stop)))?;
+        drivers.threads.lock().push(upkeep);
+        Ok(drivers)
+    }
+
+    /// Stops the threads and waits for their end.
+    pub(crate) fn stop(&self) {
+        self.engine.stop_driver();
+        *self.upkeep_stop.0.lock() = true;
+        self.upkeep_stop.1.notify_all();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            // A thread that panicked has said so; nothing more can be done for it here.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn drive_log(engine: &Engine) {
+    let mut timeout_ms = IDLE_MS;
+    loop {
+        let groups = engine.groups_written();
+        if !engine.wait_for_work(timeout_ms) {
+            return;
+        }
+        // Errors reach those who wait for the commits.
+        while let Ok(true) = engine.step_with_company() {}
+        timeout_ms = if engine.groups_written() != groups {
+            IDLE_MS
+        } else {
+            let _ = engine.idle_step();
+            REST_MS
+        };
+    }
+}
+
+fn keep_up(engine: &Engine, stop: &(Mutex<bool>, Condvar)) {
+    let mut round = 0u64;
+    let mut commits = engine.commits();
+    let mut quiet_rounds = 0u64;
+    loop {
+        {
+            let mut stopped = stop.0.lock();
+            if !*stopped {
+                stop.1.wait_for(&mut stopped, Duration::from_millis(UPKEEP_MS));
+            }
+            if *stopped {
+                return;
+            }
+        }
+        round += 1;
+        quiet_rounds = if engine.commits() == commits { quiet_rounds + 1 } else { 0 };
+        commits = engine.commits();
+        let settled = quiet_rounds >= SETTLED_ROUNDS;
+        if engine.poisoned().is_some() {
+            continue;
+        }
+        while let Some(submitted) = engine.sweep_expired(SWEEP_BATCH) {
+            if submitted.outcome.is_err() {
+                break;
+            }
+            engine.notify_work();
+        }
+        if engine.options().durability != Durability::Fsync && round % ROUNDS_PER_SYNC == 0 {
+            engine.notify_work();
+            let _ = engine.sync_step();
+        }
+        engine.expire_snapshots();
+        let _ = engine.reserve_ahead();
+        if engine.wants_checkpoint() {
+            // A checkpoint that fails leaves the database as it was; the next round tries again.
+            let _ = engine.checkpoint();
+        }
+        let plan = if settled { PlanOptions::SETTLED } else { engine.options().compaction };
+        while let Ok(true) = engine.merge_step(MERGE_STEP, &plan) {
+            if *stop.0.lock() || engine.wants_checkpoint() {
+                break;
+            }
+        }
+        if engine.is_disk_full() && round % ROUNDS_PER_SYNC == 0 {
+            // Ask whether there is space again.
+            if matches!(engine.idle_step(), Err(CommitError::Poisoned(_))) {
+                continue;
+            }
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! OrchardDB in your own process: an ordered, transactional key-value database in one directory, or in memory.
+//!
+//! ```no_run
+//! use orcharddb::Db;
+//! let db = Db::open("orchard-data")?;
+//! db.put("apple", "red")?;
+//! assert_eq!(db.get("apple")?.map(|entry| entry.value), Some("red".into()));
+//! # Ok::<(), orcharddb::Error>(())
+//! ```
+
+mod db;
+mod drive;
+mod error;
+mod scan;
+mod snapshot;
+mod transaction;
+pub mod tuple;
+
+pub use db::{Db, Options, Pending, Stats};
+pub use error::Error;
+pub use orchard_engine::engine::{Committed, EngineOptions};
+pub use orchard_engine::error::{CommitError, Corruption, OpenError, ReadError, StorageError, TokenError};
+pub use orchard_types::{
+    Check, CheckFailure, Commit, Durability, DurationMs, Entry, Expiry, Key, KeyRange, LimitError, Mutation, MutationError,
+    NumberOp, Operation, SpaceId, Token, UnixMillis, Value, ValueType, Versionstamp, limits,
+};
+pub use scan::{Scan, ScanOptions};
+pub use snapshot::Snapshot;
+pub use transaction::Transaction;
+pub use tuple::{IntoKey, KeyError, KeyPart};

@@ -12,9 +12,7 @@ use orchard_engine::engine::{Committed, Engine, EngineOptions};
 use orchard_engine::error::{CommitError, OpenError, ReadError, StorageError};
 use orchard_engine::stats::EngineStats;
 use orchard_env::{Env, RealDisk, SystemClock, SystemRandom};
-use orchard_types::{
-    Commit, Durability, Entry, Key, KeyRange, SpaceId, UnixMillis, Value, Versionstamp,
-};
+use orchard_types::{Commit, Durability, Entry, Key, KeyRange, SpaceId, UnixMillis, Value, Versionstamp};
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
@@ -285,10 +283,7 @@ impl Db {
     ///
     /// # Errors
     /// What `run` says, or [`Error::Commit`].
-    pub fn transact<T>(
-        &self,
-        run: impl FnMut(&mut Transaction<'_>) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    pub fn transact<T>(&self, run: impl FnMut(&mut Transaction<'_>) -> Result<T, Error>) -> Result<T, Error> {
         transaction::transact(self, run)
     }
 

@@ -21,8 +21,8 @@ pub use error::Error;
 pub use orchard_engine::engine::{Committed, EngineOptions};
 pub use orchard_engine::error::{CommitError, Corruption, OpenError, ReadError, StorageError, TokenError};
 pub use orchard_types::{
-    Check, CheckFailure, Commit, Durability, DurationMs, Entry, Expiry, Key, KeyRange, LimitError, Mutation, MutationError,
-    NumberOp, Operation, SpaceId, Token, UnixMillis, Value, ValueType, Versionstamp, limits,
+    Check, CheckFailure, Commit, Durability, DurationMs, Entry, Expiry, Key, KeyRange, LimitError, Mutation,
+    MutationError, NumberOp, Operation, SpaceId, Token, UnixMillis, Value, ValueType, Versionstamp, limits,
 };
 pub use scan::{Scan, ScanOptions};
 pub use snapshot::Snapshot;

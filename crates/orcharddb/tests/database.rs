@@ -1,8 +1,8 @@
 //! The database as a program uses it.
 
 use orcharddb::{
-    Commit, CommitError, Db, Durability, DurationMs, Error, Expiry, Key, KeyRange, Operation, Options, ScanOptions,
-    SpaceId, Value, tuple,
+    Commit, CommitError, Db, Durability, DurationMs, Error, Expiry, Key, KeyRange, Operation, Options,
+    ScanOptions, SpaceId, Value, tuple,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -164,7 +164,8 @@ fn a_directory_has_one_owner() -> Outcome {
 fn values_leave_memory_at_the_limit_and_come_back() -> Outcome {
     let dir = tempfile::tempdir()?;
     let limit = 4 << 20;
-    let options = Options { memory_limit_bytes: Some(limit), durability: Durability::None, ..Options::default() };
+    let options =
+        Options { memory_limit_bytes: Some(limit), durability: Durability::None, ..Options::default() };
     let value = |number: u32| number.to_le_bytes().repeat(250);
     let db = options.open(dir.path())?;
     for number in 0..10_000_u32 {

@@ -75,7 +75,7 @@ fn an_overwritten_version_stays_for_whoever_is_pinned() {
 
 #[test]
 fn two_readers_share_the_slots() {
-    model(2, || {
+    model(3, || {
         let (mut writer, reader) = orchard_map::create();
         put(&mut writer, b"k", 1);
         let visible = Arc::new(AtomicU64::new(1));

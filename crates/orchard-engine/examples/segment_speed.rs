@@ -21,12 +21,24 @@ fn key(number: u64) -> Vec<u8> {
     format!("\0user:{:019}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 2).into_bytes()
 }
 
-fn write(disk: &Arc<dyn Disk>, number: u64, keys: &[(Vec<u8>, u64)], block: usize) -> Result<SegmentMeta, StorageError> {
+fn write(
+    disk: &Arc<dyn Disk>,
+    number: u64,
+    keys: &[(Vec<u8>, u64)],
+    block: usize,
+) -> Result<SegmentMeta, StorageError> {
     let mut writer = SegmentWriter::create(disk, DATABASE, number, keys.len() as u64)?.with_block_size(block);
     let value = [0x55; VALUE_SIZE_BYTES];
     for (key, stamp) in keys {
         let kind = EntryKind::Value;
-        writer.push(&SegmentEntry { key, stamp: *stamp, kind, type_tag: 1, expires_at_ms: None, value: &value })?;
+        writer.push(&SegmentEntry {
+            key,
+            stamp: *stamp,
+            kind,
+            type_tag: 1,
+            expires_at_ms: None,
+            value: &value,
+        })?;
     }
     writer.finish()
 }
@@ -59,7 +71,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     keys.sort();
     let mut number = 0;
     println!("ns per entry; {ENTRIES} entries of {} + {VALUE_SIZE_BYTES} bytes", key(0).len());
-    println!("block  write  walk  back  merge of 4  get  absent  10 from a key  overhead bytes  memory bytes  open us");
+    println!(
+        "block  write  walk  back  merge of 4  get  absent  10 from a key  overhead bytes  memory bytes  open us"
+    );
     for block in [2, 4, 8, 16].map(|kib| kib * 1024) {
         number += 10;
         let mut meta = None;
@@ -75,7 +89,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut sum = 0_u64;
         let mut walk = |reverse| {
             median(ENTRIES, || {
-                let mut iter = segment.iter(Bound::Unbounded, Bound::Unbounded, ScanOptions { reverse, newer_than: None });
+                let mut iter = segment.iter(
+                    Bound::Unbounded,
+                    Bound::Unbounded,
+                    ScanOptions { reverse, newer_than: None },
+                );
                 while let Some(entry) = iter.next()? {
                     sum = sum.wrapping_add(entry.stamp + entry.key.len() as u64 + u64::from(entry.value[7]));
                 }
@@ -86,7 +104,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut parts = Vec::new();
         for part in 0..4 {
             let some: Vec<_> = keys.iter().filter(|(_, stamp)| (stamp >> 16) % 4 == part).cloned().collect();
-            parts.push(Segment::open(&disk, DATABASE, &write(&disk, number * 1_000 + 500 + part, &some, block)?)?);
+            parts.push(Segment::open(
+                &disk,
+                DATABASE,
+                &write(&disk, number * 1_000 + 500 + part, &some, block)?,
+            )?);
         }
         let merging = median(ENTRIES, || {
             let mut iter = MergeIter::new(parts.iter().map(Segment::iter_all).collect());
@@ -105,14 +127,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         })?;
         let absent = median(GETS, || {
             for _ in 0..GETS {
-                sum += u64::from(segment.get(&key(ENTRIES + random.next_u64() % ENTRIES), u64::MAX)?.is_some());
+                sum +=
+                    u64::from(segment.get(&key(ENTRIES + random.next_u64() % ENTRIES), u64::MAX)?.is_some());
             }
             Ok(())
         })?;
         let scanning = median(GETS, || {
             for _ in 0..GETS {
                 let lower = key(random.next_u64() % ENTRIES);
-                let mut iter = segment.iter(Bound::Included(&lower), Bound::Unbounded, ScanOptions::default());
+                let mut iter =
+                    segment.iter(Bound::Included(&lower), Bound::Unbounded, ScanOptions::default());
                 for _ in 0..10 {
                     sum += iter.next()?.map_or(0, |entry| entry.stamp);
                 }

@@ -10,8 +10,8 @@ use crate::mutants::{self, Mutant};
 use bytes::Bytes;
 use orchard_types::arithmetic::{self, Bounds};
 use orchard_types::{
-    Check, CheckFailure, Expiry, LimitError, Mutation, MutationError, Operation, SpaceId, Token,
-    UnixMillis, Value, ValueType, Versionstamp, limits,
+    Check, CheckFailure, Expiry, LimitError, Mutation, MutationError, Operation, SpaceId, Token, UnixMillis,
+    Value, ValueType, Versionstamp, limits,
 };
 use std::ops::Bound;
 
@@ -46,12 +46,7 @@ pub trait State {
     /// The newest version of a key, tombstones and expired ones included.
     fn newest(&self, key: &[u8]) -> Option<Stored<'_>>;
     /// Visits the newest version of every key of a range in order.
-    fn each(
-        &self,
-        lower: Bound<&[u8]>,
-        upper: Bound<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], Stored<'_>),
-    );
+    fn each(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>, visit: &mut dyn FnMut(&[u8], Stored<'_>));
     /// The newest stamp in a range, tombstones included; 0 if there is none.
     fn newest_stamp_in(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> u64;
     /// Adds a version (`None`: a tombstone) and tells what it replaces, unless that was a tombstone. A version of the
@@ -297,8 +292,7 @@ impl<S: State> Writer<'_, '_, S> {
             }
             Operation::Number { op, operand, at_least, at_most, clamp, expiry } => {
                 let stored = self.live_value(flat)?;
-                let bounds =
-                    Bounds { at_least: at_least.as_ref(), at_most: at_most.as_ref(), clamp: *clamp };
+                let bounds = Bounds { at_least: at_least.as_ref(), at_most: at_most.as_ref(), clamp: *clamp };
                 let result = arithmetic::apply(*op, stored.as_ref(), operand, bounds).map_err(refused)?;
                 let expires = self.expiry(*expiry, self.state.newest(flat).as_ref());
                 self.write(flat, Some((result.value_type as u8, &result.data)), expires);
@@ -374,8 +368,7 @@ pub fn apply<S: State>(
     if !failures.is_empty() {
         return Err(CommitError::CheckFailed(failures).into());
     }
-    let mut writer =
-        Writer { state, place, effects: Effects::default(), keeps_keys: mutations.len() > 1 };
+    let mut writer = Writer { state, place, effects: Effects::default(), keeps_keys: mutations.len() > 1 };
     let mut flat = Vec::new();
     for (index, mutation) in mutations.iter().enumerate() {
         if let Err(refusal) = writer.mutate(index, mutation, &mut flat) {

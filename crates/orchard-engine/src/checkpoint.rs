@@ -13,9 +13,9 @@ use crate::manifest::Manifest;
 use crate::mutants::{self, Mutant};
 use crate::segment::{EntryKind, Segment, SegmentEntry, SegmentWriter};
 use crate::snapshot::SnapshotPin;
-use crate::wal::log::LogError;
+use crate::wal::log::{FileLog, LogError};
 use orchard_map::Version;
-use orchard_types::{Durability, Versionstamp};
+use orchard_types::{Durability, UnixMillis, Versionstamp};
 use std::io;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
@@ -96,9 +96,7 @@ fn commit_error(error: StorageError) -> CommitError {
 impl Engine {
     /// Whether the log has grown so much that a checkpoint is due.
     pub fn wants_checkpoint(&self) -> bool {
-        let Some(log) = self.log.try_lock() else { return false };
-        let Some(log) = log.as_ref() else { return false };
-        let used = log.used_bytes();
+        let used = self.stats.log_used_bytes.load(Ordering::Relaxed);
         let live: u64 = {
             let core = self.core.lock();
             u64::try_from(core.counts.key_bytes + core.counts.value_bytes).unwrap_or(0)
@@ -119,7 +117,8 @@ impl Engine {
         let number = self.take_segment_number();
         let has_older = !self.live_segments().is_empty();
         let keys = self.reader.stats().entries;
-        let mut writer = SegmentWriter::create(&self.env.disk, self.database, number, keys).map_err(commit_error)?;
+        let mut writer =
+            SegmentWriter::create(&self.env.disk, self.database, number, keys).map_err(commit_error)?;
         let mut tombstones = Vec::new();
         if let Err(error) = self.write_versions(&mut writer, before, stamp, has_older, &mut tombstones) {
             let _ = writer.abandon();
@@ -134,10 +133,8 @@ impl Engine {
             segment.verify().map_err(commit_error)?;
             Some(segment)
         };
-        if mutants::enabled(Mutant::LogRetiredEarly)
-            && let Some(log) = self.log.lock().as_mut()
-        {
-            log.retire_before(first_log);
+        if mutants::enabled(Mutant::LogRetiredEarly) {
+            self.retire_log(first_log);
         }
         {
             let mut manifest = self.manifest.lock();
@@ -151,9 +148,7 @@ impl Engine {
             let mut segments = self.segments.write();
             *segments = Arc::new(segments.iter().cloned().chain(segment).collect());
         }
-        if let Some(log) = self.log.lock().as_mut() {
-            log.retire_before(first_log);
-        }
+        self.retire_log(first_log);
         let mut core = self.core.lock();
         core.purge.extend(tombstones);
         self.purge(&mut core, usize::MAX);
@@ -162,43 +157,56 @@ impl Engine {
         Ok(true)
     }
 
+    fn retire_log(&self, first_log: u64) {
+        self.with_log(|log| {
+            if let Some(log) = log {
+                log.retire_before(first_log);
+                self.stats.log_bytes.store(log.size_bytes(), Ordering::Relaxed);
+                self.stats.log_used_bytes.store(log.used_bytes(), Ordering::Relaxed);
+            }
+        });
+    }
+
     /// Fixes the stamp of a checkpoint, makes it durable and rotates the log behind it.
     fn begin_checkpoint(&self, before: u64) -> Result<Option<(SnapshotPin, u64)>, CommitError> {
-        let mut guard = self.log.lock();
-        if guard.is_none() {
+        self.with_log(|log| self.begin_checkpoint_locked(log, before))
+    }
+
+    fn begin_checkpoint_locked(
+        &self,
+        log: &mut Option<FileLog>,
+        before: u64,
+    ) -> Result<Option<(SnapshotPin, u64)>, CommitError> {
+        if log.is_none() {
             return Ok(None);
         }
         let pin = {
             let mut core = self.core.lock();
-            seal(&mut core);
             let applied = self.progress.watermark(Durability::None);
             if applied <= before {
                 return Ok(None);
             }
-            let time = orchard_types::UnixMillis(
-                core.sealed.back().map_or(self.written_time_ms.load(Ordering::Relaxed), |group| group.log_time.0),
+            seal(&mut core);
+            let time = UnixMillis(
+                core.sealed
+                    .back()
+                    .map_or_else(|| self.written_time_ms.load(Ordering::Relaxed), |group| group.log_time.0),
             );
             // Nothing later is applied yet, so nothing that the checkpoint needs can have been pruned.
             self.snapshots.register(self.env.clock.monotonic_ns(), false, || (applied, time))
         };
         while self.progress.watermark(Durability::Os) < pin.stamp() {
-            if let Err(error) = self.log_step_locked(&mut guard) {
-                drop(guard);
-                self.progress.wake();
-                return Err(error);
-            }
+            self.log_step_locked(log)?;
         }
-        let Some(log) = guard.as_mut() else { return Ok(None) };
+        let Some(log) = log.as_mut() else { return Ok(None) };
         let written = self.progress.watermark(Durability::Os);
-        let first_log = match log.rotate() {
-            Ok(()) => log.position().number,
+        match log.rotate() {
+            Ok(()) => {}
             Err(LogError::NoSpace) => return Err(CommitError::DiskFull),
             Err(LogError::Failed(error)) => return Err(self.poison(&error.to_string())),
-        };
+        }
         self.progress.advance(Durability::Fsync, written, self.written_time_ms.load(Ordering::Relaxed));
-        drop(guard);
-        self.progress.wake();
-        Ok(Some((pin, first_log)))
+        Ok(Some((pin, log.position().number)))
     }
 
     fn write_versions(

@@ -9,8 +9,8 @@ use crate::engine::Engine;
 use crate::error::CommitError;
 use crate::expiry::ExpiryIndex;
 use crate::mutants::{self, Mutant};
-use crate::times::TimeIndex;
 use crate::snapshot::SnapshotPin;
+use crate::times::TimeIndex;
 use crate::wal::log::{CommitLog, LogError};
 use crate::wal::{Group, record};
 use orchard_map::MapWriter;
@@ -136,8 +136,8 @@ impl Core {
             let entries = i64::from(kept.is_some()) - i64::from(newest.is_some());
             self.counts.entries += entries;
             self.counts.key_bytes += entries * key.len() as i64;
-            self.counts.value_bytes += kept.map_or(0, |(len, _)| len as i64)
-                - newest.map_or(0, |(len, _)| len as i64);
+            self.counts.value_bytes +=
+                kept.map_or(0, |(len, _)| len as i64) - newest.map_or(0, |(len, _)| len as i64);
             self.expiry.change(key, newest.and_then(|(_, at)| at), kept.and_then(|(_, at)| at));
         }
         self.open = None;
@@ -171,7 +171,10 @@ enum Attempt {
     /// Too many groups wait to be written.
     WriteFirst,
     /// A value is on disk only.
-    LoadFirst { key: Vec<u8>, stamp: u64 },
+    LoadFirst {
+        key: Vec<u8>,
+        stamp: u64,
+    },
 }
 
 impl Engine {
@@ -260,9 +263,7 @@ impl Engine {
 
     /// Decides and applies one commit under the commit lock.
     fn attempt(&self, core: &mut Core, commit: &Commit, bytes: &[u8], deletes: bool) -> Attempt {
-        let refuse = |error| {
-            Attempt::Done(Submitted { outcome: Err(error), depends_on: Versionstamp::ZERO })
-        };
+        let refuse = |error| Attempt::Done(Submitted { outcome: Err(error), depends_on: Versionstamp::ZERO });
         if core.is_closed {
             return refuse(CommitError::Closed);
         }
@@ -365,13 +366,7 @@ impl Engine {
     /// # Errors
     /// [`CommitError::DiskFull`] if the group was taken back, [`CommitError::Poisoned`] if the log failed.
     pub fn log_step(&self) -> Result<bool, CommitError> {
-        let mut log = self.log.lock();
-        let result = self.log_step_locked(&mut log);
-        drop(log);
-        if !matches!(result, Ok(false)) {
-            self.progress.wake();
-        }
-        result
+        self.with_log(|log| self.log_step_locked(log))
     }
 
     pub(crate) fn log_step_locked(
@@ -404,7 +399,7 @@ impl Engine {
         match log.append(&group) {
             Ok(()) => {}
             Err(LogError::NoSpace) if durable => {
-                log.drop_spares();
+                log.release_reserve();
                 let mut core = self.core.lock();
                 core.roll_back(self);
                 core.is_disk_full = true;
@@ -415,7 +410,7 @@ impl Engine {
             }
             Err(LogError::NoSpace) => {
                 // Others have seen these commits: they wait for space.
-                log.drop_spares();
+                log.release_reserve();
                 let mut core = self.core.lock();
                 core.sealed.push_front(group);
                 core.is_disk_full = true;
@@ -430,8 +425,11 @@ impl Engine {
         if durable || self.progress.wants_sync() {
             self.sync_log(log)?;
         }
+        self.stats.log_bytes.store(log.size_bytes(), Ordering::Relaxed);
+        self.stats.log_used_bytes.store(log.used_bytes(), Ordering::Relaxed);
+        let had_space = !self.core.lock().is_disk_full || log.restore_reserve();
         let mut core = self.core.lock();
-        core.is_disk_full = false;
+        core.is_disk_full = !had_space;
         let mut payload = group.payload;
         if payload.capacity() <= 2 * limits::GROUP_SIZE_BYTES_MAX && core.spare_buffers.len() < 4 {
             payload.clear();
@@ -466,14 +464,10 @@ impl Engine {
     /// # Errors
     /// [`CommitError::Poisoned`]
     pub fn sync_step(&self) -> Result<(), CommitError> {
-        let mut guard = self.log.lock();
-        let result = match guard.as_mut() {
+        self.with_log(|log| match log.as_mut() {
             Some(log) if self.progress.poisoned().is_none() => self.sync_log(log),
             _ => Ok(()),
-        };
-        drop(guard);
-        self.progress.wake();
-        result
+        })
     }
 
     /// Writes an empty group behind the last one, so that damage to that one is not mistaken for a torn tail.

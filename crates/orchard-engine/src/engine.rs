@@ -5,8 +5,8 @@
 //! - It never reads the wall clock but through [`LogClock`], and does not know that a cluster exists.
 //! - Lock order: manifest, log, core. Nobody holds `core` while the disk works.
 
-use crate::commit::Core;
 use crate::checkpoint::Merging;
+use crate::commit::Core;
 use crate::compaction::PlanOptions;
 use crate::error::{CommitError, OpenError, ReadError, StorageError};
 use crate::format::DatabaseId;
@@ -125,6 +125,15 @@ impl Engine {
         self.has_log
     }
 
+    /// Runs `work` under the log's lock. Whoever found that lock taken waits for a change, so there must be one after.
+    pub(crate) fn with_log<T>(&self, work: impl FnOnce(&mut Option<FileLog>) -> T) -> T {
+        let mut log = self.log.lock();
+        let result = work(&mut log);
+        drop(log);
+        self.progress.wake();
+        result
+    }
+
     /// The id that every file of this database carries.
     pub fn database_id(&self) -> DatabaseId {
         self.database
@@ -166,7 +175,8 @@ impl Engine {
             (at.raw().min(self.progress.visible()), core.times.time_of(at))
         });
         drop(core);
-        if pin.stamp() < self.progress.visible() && pin.stamp() < self.stats.pruned_to.load(Ordering::SeqCst) {
+        if pin.stamp() < self.progress.visible() && pin.stamp() < self.stats.pruned_to.load(Ordering::SeqCst)
+        {
             return Err(ReadError::SnapshotTooOld);
         }
         Ok(pin)
@@ -211,6 +221,7 @@ impl Engine {
                 self.wait_for_company();
                 let result = self.log_step_locked(&mut log);
                 drop(log);
+                // After the lock is free, so that a waiter can take it.
                 self.progress.wake();
                 if let Err(error @ CommitError::Poisoned(_)) = result {
                     return Err(error);
@@ -337,9 +348,8 @@ impl Engine {
 
     fn record_clean_end(&self) -> Result<(), CommitError> {
         let mut manifest = self.manifest.lock();
-        let position = match self.log.lock().as_ref() {
-            Some(log) => log.position(),
-            None => return Ok(()),
+        let Some(position) = self.with_log(|log| log.as_ref().map(FileLog::position)) else {
+            return Ok(());
         };
         let end = CleanEnd {
             // Readers may have been given a later time than the last group has.

@@ -30,8 +30,7 @@ impl LogClock {
     /// A clock that goes on from `last`, the newest log time of the log. Opening trusts the machine's clock once.
     pub fn new(clock: Arc<dyn Clock>, last: UnixMillis) -> LogClock {
         let start = clock.now().max(last);
-        let log_clock =
-            LogClock {
+        let log_clock = LogClock {
             clock,
             word: AtomicU64::new(start.0 << 1),
             readers_ms: AtomicU64::new(0),

@@ -92,9 +92,10 @@ impl Engine {
         {
             let mut core = self.core.lock();
             for flat in core.expiry.due(now.0, limit) {
-                let newest = core.map.newest(&flat).map(|version| {
-                    (version.stamp(), version.expires_at_ms(), version.is_tombstone())
-                });
+                let newest = core
+                    .map
+                    .newest(&flat)
+                    .map(|version| (version.stamp(), version.expires_at_ms(), version.is_tombstone()));
                 match (newest, split_flat_key(&flat)) {
                     (Some((stamp, Some(_), false)), Some((space, key))) => {
                         let Ok(key) = Key::new(Bytes::copy_from_slice(key)) else { continue };

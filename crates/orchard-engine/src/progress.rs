@@ -42,6 +42,9 @@ struct Waiting {
     stopped: bool,
 }
 
+/// A driver that rests this long, in milliseconds, is woken by groups that others write.
+const LONG_REST_MS: u64 = 1_000;
+
 impl Progress {
     /// Everything up to `stamp` is durable.
     pub fn new(durability: Durability, stamp: u64, time_ms: u64) -> Progress {
@@ -229,7 +232,7 @@ impl Progress {
     pub fn wait_for_work(&self, timeout_ms: u64) -> bool {
         let mut waiting = self.waiting.lock();
         if !waiting.has_work && !waiting.stopped {
-            waiting.driver_rests = true;
+            waiting.driver_rests = timeout_ms >= LONG_REST_MS;
             self.work.wait_for(&mut waiting, std::time::Duration::from_millis(timeout_ms));
             waiting.driver_rests = false;
         }

@@ -100,7 +100,12 @@ impl Engine {
     ///
     /// # Errors
     /// [`ReadError`]
-    pub fn get_at(&self, snapshot: &SnapshotPin, space: SpaceId, key: &[u8]) -> Result<Option<Entry>, ReadError> {
+    pub fn get_at(
+        &self,
+        snapshot: &SnapshotPin,
+        space: SpaceId,
+        key: &[u8],
+    ) -> Result<Option<Entry>, ReadError> {
         let found = self.get_where(space, key, Some((snapshot.stamp(), snapshot.time())))?;
         if snapshot.is_expired() { Err(ReadError::SnapshotTooOld) } else { Ok(found) }
     }

@@ -110,15 +110,8 @@ fn create(env: Env, options: EngineOptions, lock: Box<dyn DiskLock>) -> Result<E
     }
     disk.sync_dir("").map_err(StorageError::io(""))?;
     let database = new_id(&env)?;
-    let log = FileLog::begin(
-        env.disk.clone(),
-        database,
-        options.log,
-        1,
-        (0, 0),
-        VecDeque::new(),
-        Vec::new(),
-    )?;
+    let log =
+        FileLog::begin(env.disk.clone(), database, options.log, 1, (0, 0), VecDeque::new(), Vec::new())?;
     let manifest = Manifest {
         database,
         sequence: 1,
@@ -245,8 +238,7 @@ fn open_existing(
 
 /// Files that a crash left behind and no manifest names.
 fn remove_strays(env: &Env, manifest: &Manifest) -> Result<(), StorageError> {
-    let named: Vec<String> =
-        manifest.segments.iter().map(|meta| segment::file_name(meta.number)).collect();
+    let named: Vec<String> = manifest.segments.iter().map(|meta| segment::file_name(meta.number)).collect();
     for name in env.disk.list(segment::DIRECTORY).map_err(StorageError::io(segment::DIRECTORY))? {
         if !named.contains(&name) {
             let path = format!("{}/{name}", segment::DIRECTORY);
@@ -378,6 +370,10 @@ fn assemble(
     (next_index, last, last_time): (u64, u64, UnixMillis),
 ) -> Engine {
     let reader = loading.map.reader();
+    if let Some(log) = &log {
+        // Without it the database works, but deletes do not once the disk is full.
+        log.restore_reserve();
+    }
     let reserved_index = if log.is_some() { manifest.reserved_index } else { u64::MAX >> 17 };
     let core = Core {
         map: loading.map,

@@ -22,12 +22,7 @@ impl State for MapWriter {
         MapWriter::newest(self, key).map(Stored::from)
     }
 
-    fn each(
-        &self,
-        lower: Bound<&[u8]>,
-        upper: Bound<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], Stored<'_>),
-    ) {
+    fn each(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>, visit: &mut dyn FnMut(&[u8], Stored<'_>)) {
         self.scan(lower, upper, false, |version| {
             visit(version.key(), version.into());
             ControlFlow::Continue(())

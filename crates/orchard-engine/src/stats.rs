@@ -22,7 +22,9 @@ pub struct Stats {
     pub(crate) idle_group_index: AtomicU64,
     /// Versions below this may be gone.
     pub(crate) pruned_to: AtomicU64,
+    /// Bytes of live log files, and bytes used in them, when they were last looked at.
     pub(crate) log_bytes: AtomicU64,
+    pub(crate) log_used_bytes: AtomicU64,
 }
 
 impl Stats {
@@ -106,10 +108,7 @@ pub(crate) fn collect(engine: &Engine) -> EngineStats {
         resident_value_bytes: map.value_bytes,
         memory_bytes: engine.memory_bytes(),
         memory_limit_bytes: engine.options.memory_limit_bytes,
-        log_bytes: engine.log.try_lock().map_or_else(
-            || load(&stats.log_bytes),
-            |log| log.as_ref().map_or(0, crate::wal::log::FileLog::size_bytes),
-        ),
+        log_bytes: load(&stats.log_bytes),
         segment_bytes: segments.iter().map(|segment| segment.meta().file_size_bytes).sum(),
         segments: segments.len() as u64,
         visible: engine.visible(),

@@ -148,8 +148,14 @@ mod tests {
         assert_eq!(sum(0.1_f64, 0.2_f64), Ok(Value::from(0.1_f64 + 0.2_f64)));
         assert_eq!(sum(f64::MAX, f64::MAX), Err(MutationError::Overflow));
         assert_eq!(sum(Value::u64(u64::MAX), Value::u64(2)), Ok(Value::u64(1)), "KvU64 wraps");
-        assert_eq!(apply(NumberOp::Min, None, &Value::from(3_i64), Bounds::default()), Ok(Value::from(3_i64)));
-        assert!(matches!(sum("text", 1_i64), Err(MutationError::WrongType { expected: "int", found: "text" })));
+        assert_eq!(
+            apply(NumberOp::Min, None, &Value::from(3_i64), Bounds::default()),
+            Ok(Value::from(3_i64))
+        );
+        assert!(matches!(
+            sum("text", 1_i64),
+            Err(MutationError::WrongType { expected: "int", found: "text" })
+        ));
     }
 
     #[test]

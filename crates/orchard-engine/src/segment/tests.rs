@@ -75,11 +75,23 @@ pub(crate) fn rows_of(stamps: std::ops::Range<u64>, count: usize) -> impl Strate
         6 => prop::collection::vec(any::<u8>(), 0..40),
         1 => (any::<u8>(), 300_usize..9_000).prop_map(|(byte, length)| vec![byte; length]),
     ];
-    let row = (keys(), stamps, prop::option::weighted(0.8, value), 0_u8..14, prop::option::weighted(0.2, any::<u64>()));
+    let row = (
+        keys(),
+        stamps,
+        prop::option::weighted(0.8, value),
+        0_u8..14,
+        prop::option::weighted(0.2, any::<u64>()),
+    );
     prop::collection::vec(row, 0..count).prop_map(|rows| {
         ordered(
             rows.into_iter()
-                .map(|(key, stamp, value, type_tag, expires_at_ms)| Row { key, stamp, value, type_tag, expires_at_ms })
+                .map(|(key, stamp, value, type_tag, expires_at_ms)| Row {
+                    key,
+                    stamp,
+                    value,
+                    type_tag,
+                    expires_at_ms,
+                })
                 .collect(),
         )
     })
@@ -551,7 +563,10 @@ fn a_failed_write_is_an_error_and_the_file_goes() {
     let rows = small_rows();
     for fail_at in 1.. {
         let (fault, disk) = disk();
-        let plan = |failure| FaultPlan { fail_call: Some((fault.calls() + fail_at, failure)), ..FaultPlan::default() };
+        let plan = |failure| FaultPlan {
+            fail_call: Some((fault.calls() + fail_at, failure)),
+            ..FaultPlan::default()
+        };
         fault.set_plan(plan(orchard_env::fault::Failure::Full));
         let calls = fault.calls();
         match write(&disk, 1, &rows, 40) {
@@ -634,5 +649,8 @@ fn the_golden_file_is_read_and_written_as_ever() {
     };
     assert_eq!(meta, known);
     fault.write_file(&path(7), golden);
-    assert_eq!(collect(Segment::open(&disk, DATABASE, &known).expect("opens").iter_all()).expect("reads"), small_rows());
+    assert_eq!(
+        collect(Segment::open(&disk, DATABASE, &known).expect("opens").iter_all()).expect("reads"),
+        small_rows()
+    );
 }

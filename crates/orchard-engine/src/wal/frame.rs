@@ -111,8 +111,7 @@ pub fn claimed_length(bytes: &[u8]) -> Result<usize, FrameError> {
 /// [`FrameError`]; any bytes are safe to give.
 pub fn decode(bytes: &[u8], place: FramePlace) -> Result<Frame, FrameError> {
     let length = claimed_length(bytes)?;
-    let (Some(body), Some(sum)) =
-        (bytes.get(..length - 8), bytes.get(length - 8..length).and_then(read_u64))
+    let (Some(body), Some(sum)) = (bytes.get(..length - 8), bytes.get(length - 8..length).and_then(read_u64))
     else {
         return Err(FrameError::Damaged(format!(
             "a frame of {length} bytes has only {} bytes left",

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// Directory of the log files.
 pub const LOG_DIR: &str = "wal";
+/// The file that is given up when the disk is full.
+pub const RESERVE_PATH: &str = "wal/reserve";
 
 /// A log decides the order of groups and makes them durable. On one machine it is a file; a replicated log would decide
 /// by consensus and hand the groups back in order.
@@ -61,6 +63,8 @@ pub struct LogOptions {
     pub prefill_bytes_min: u64,
     /// Largest step.
     pub prefill_bytes_max: u64,
+    /// Size of a file that is given up when the disk is full, so that deletes go on.
+    pub reserve_bytes: u64,
     /// How many files that are no longer needed are kept to be written again: writing into written blocks is 2 to 7
     /// times faster than into new ones, since no file system metadata changes.
     pub spare_files_max: usize,
@@ -72,6 +76,7 @@ impl Default for LogOptions {
             file_size_bytes_max: 64 << 20,
             prefill_bytes_min: 32 << 10,
             prefill_bytes_max: 4 << 20,
+            reserve_bytes: 64 << 10,
             spare_files_max: 2,
         }
     }
@@ -222,8 +227,7 @@ impl FileLog {
                     return Err(no_space_or_failed(error));
                 }
             };
-        self.old
-            .push_back(OldLogFile { number: self.position.number, size_bytes: self.written_ahead_bytes });
+        self.old.push_back(OldLogFile { number: self.position.number, size_bytes: self.written_ahead_bytes });
         self.file = file;
         self.path = log_path(number);
         self.position =
@@ -248,11 +252,29 @@ impl FileLog {
         }
     }
 
-    /// Removes the files kept to be written again; for a disk that is full.
-    pub fn drop_spares(&mut self) {
+    /// Gives up all space that is not needed now: the disk is full.
+    pub fn release_reserve(&mut self) {
         for (path, _) in self.spares.drain(..) {
             let _ = self.disk.remove(&path);
         }
+        let _ = self.disk.remove(RESERVE_PATH);
+    }
+
+    /// Whether the space for deletes on a full disk is there, or could be taken now.
+    pub fn restore_reserve(&self) -> bool {
+        match self.disk.open(RESERVE_PATH, OpenMode::Read).and_then(|file| file.len_bytes()) {
+            Ok(length) if length >= self.options.reserve_bytes => return true,
+            _ => {}
+        }
+        let zeros = vec![0; usize::try_from(self.options.reserve_bytes).unwrap_or(0)];
+        let taken = self
+            .disk
+            .open(RESERVE_PATH, OpenMode::Create)
+            .and_then(|file| file.write_all_at(0, &zeros).and_then(|()| file.sync_data()));
+        if taken.is_err() {
+            let _ = self.disk.remove(RESERVE_PATH);
+        }
+        taken.is_ok()
     }
 
     /// Makes sure that `length` bytes from the current offset are written blocks.
@@ -263,16 +285,24 @@ impl FileLog {
         }
         let step =
             self.written_ahead_bytes.clamp(self.options.prefill_bytes_min, self.options.prefill_bytes_max);
-        let end = (wanted.max(self.written_ahead_bytes + step)).next_multiple_of(4096);
-        let zeros = vec![0; usize::try_from(step).unwrap_or(4096).min(1 << 20)];
-        let mut offset = self.written_ahead_bytes;
-        while offset < end {
-            let count = zeros.len().min(usize::try_from(end - offset).unwrap_or(usize::MAX));
+        let ahead = self.write_zeros(wanted.max(self.written_ahead_bytes + step));
+        match ahead {
+            // No space for a whole step: what is wanted now may still fit.
+            Err(_) if wanted > self.written_ahead_bytes => self.write_zeros(wanted),
+            _ => Ok(()),
+        }
+    }
+
+    fn write_zeros(&mut self, end: u64) -> Result<(), StorageError> {
+        const CHUNK_BYTES: u64 = 256 << 10;
+        let end = end.next_multiple_of(4096);
+        let zeros = vec![0; CHUNK_BYTES.min(end - self.written_ahead_bytes) as usize];
+        while self.written_ahead_bytes < end {
+            let count = (end - self.written_ahead_bytes).min(zeros.len() as u64);
             self.file
-                .write_all_at(offset, zeros.get(..count).unwrap_or(&zeros))
+                .write_all_at(self.written_ahead_bytes, zeros.get(..count as usize).unwrap_or(&zeros))
                 .map_err(StorageError::io(&self.path))?;
-            offset += count as u64;
-            self.written_ahead_bytes = offset;
+            self.written_ahead_bytes += count;
         }
         Ok(())
     }

@@ -318,22 +318,22 @@ mod tests {
     fn operation() -> impl Strategy<Value = Operation> {
         prop_oneof![
             (value(), expiry()).prop_map(|(value, expiry)| Operation::Set { value, expiry }),
-            (value(), expiry()).prop_map(|(value, expiry)| Operation::SetWithVersionstampSuffix { value, expiry }),
+            (value(), expiry())
+                .prop_map(|(value, expiry)| Operation::SetWithVersionstampSuffix { value, expiry }),
             Just(Operation::Delete),
             any::<u64>().prop_map(|raw| Operation::DeleteIfStamp(Versionstamp::from_raw(raw))),
             prop::option::of(prop::collection::vec(any::<u8>(), 0..9))
                 .prop_map(|end| Operation::DeleteRange { end: end.map(Bytes::from) }),
             expiry().prop_map(|expiry| Operation::Touch { expiry }),
-            (value(), prop::option::of(value()), prop::option::of(value()), any::<bool>(), expiry()).prop_map(
-                |(operand, at_least, at_most, clamp, expiry)| Operation::Number {
+            (value(), prop::option::of(value()), prop::option::of(value()), any::<bool>(), expiry())
+                .prop_map(|(operand, at_least, at_most, clamp, expiry)| Operation::Number {
                     op: NumberOp::Max,
                     operand,
                     at_least,
                     at_most,
                     clamp,
                     expiry
-                }
-            ),
+                }),
         ]
     }
 

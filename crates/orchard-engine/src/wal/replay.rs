@@ -193,7 +193,10 @@ pub fn replay(
                 ));
             }
             end.torn = false;
-            end.old.push_back(OldLogFile { number: number - 1, size_bytes: live.get(position_in_list - 1).map_or(0, |file| file.1) });
+            end.old.push_back(OldLogFile {
+                number: number - 1,
+                size_bytes: live.get(position_in_list - 1).map_or(0, |file| file.1),
+            });
         }
         end.position.number = *number;
         end.position.offset_bytes = HEADER_SIZE_BYTES as u64;
@@ -209,8 +212,8 @@ pub fn replay(
                 Err(FrameError::Newer(detail)) => return Err(StorageError::newer(&reader.path, detail)),
                 other => {
                     let is_last = position_in_list + 1 == live.len();
-                    let beyond = clean_end
-                        .is_some_and(|clean| (clean.number, clean.offset_bytes) > (*number, offset));
+                    let beyond =
+                        clean_end.is_some_and(|clean| (clean.number, clean.offset_bytes) > (*number, offset));
                     let found = match other {
                         Ok(_) => "a frame of another chain".to_owned(),
                         Err(FrameError::Damaged(detail)) => detail,
@@ -224,7 +227,10 @@ pub fn replay(
                         ));
                     }
                     let clean = clean_end == Some(end.position);
-                    if is_last && !clean && let Some(proof) = reader.proof_of_damage(offset, last_index)? {
+                    if is_last
+                        && !clean
+                        && let Some(proof) = reader.proof_of_damage(offset, last_index)?
+                    {
                         return Err(StorageError::corrupt(
                             &reader.path,
                             offset,

@@ -1,0 +1,13 @@
+//! JSON values and the body of a commit.
+#![no_main]
+
+use orchard_wire::{commit_json, value_json};
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let _ = commit_json::parse(bytes);
+    if let Ok(value) = value_json::parse(bytes) {
+        let mut text = Vec::new();
+        value_json::write(&mut text, &value);
+        assert_eq!(value_json::parse_as(&text, Some(value.value_type)).ok(), Some(value));
+    }
+});

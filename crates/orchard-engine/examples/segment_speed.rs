@@ -67,7 +67,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     disk.create_dir(DIRECTORY)?;
     let random = SeededRandom::new(1);
     // Written in groups of a hundred commits, in random order of keys.
-    let mut keys: Vec<(Vec<u8>, u64)> = (0..ENTRIES).map(|n| (key(n), (n / 100) << 16 | n % 100)).collect();
+    let mut keys: Vec<(Vec<u8>, u64)> =
+        (0..ENTRIES).map(|n| (key(n), ((n / 100) << 16) | (n % 100))).collect();
     keys.sort();
     let mut number = 0;
     println!("ns per entry; {ENTRIES} entries of {} + {VALUE_SIZE_BYTES} bytes", key(0).len());

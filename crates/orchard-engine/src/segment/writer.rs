@@ -7,6 +7,7 @@ use super::index::Index;
 use super::{DIRECTORY, EntryKind, SegmentEntry, SegmentMeta, path};
 use crate::error::StorageError;
 use crate::format::{self, DatabaseId, FileHeader, FileKind};
+use crate::mutants::{self, Mutant};
 use orchard_env::{Disk, DiskFile, OpenMode};
 use std::sync::Arc;
 
@@ -176,6 +177,9 @@ impl SegmentWriter {
     }
 
     fn sync(&mut self) -> Result<(), StorageError> {
+        if mutants::enabled(Mutant::SegmentNotSynced) {
+            return Ok(());
+        }
         self.file.sync_data().map_err(StorageError::io(&self.path))?;
         self.synced_bytes = self.written_bytes;
         Ok(())

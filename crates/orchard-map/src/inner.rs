@@ -6,7 +6,7 @@
 //! - Per child: the number of its live keys, and an upper bound of its newest stamp, which is exact
 //!   until a version is popped or a key removed. The writer changes both in place.
 //! - Separators are as short as they can be, lose the prefix that all of them share, and keep the
-//!   next eight bytes in an array that is searched first.
+//!   next eight bytes in an array that is searched first (and comes first, to be prefetched).
 
 use std::cmp::Ordering as Order;
 use std::marker::PhantomData;
@@ -77,28 +77,25 @@ impl<'a> Inner<'a> {
     #[inline(always)]
     fn column(self, column: usize) -> &'a [AtomicU64] {
         let len = self.len();
-        // SAFETY: three columns of `len` initialized atomics follow the header; callers ask for 0..3.
+        // SAFETY: three columns of `len` initialized atomics follow the heads; callers ask for 0..3.
         unsafe {
-            let first = self.header.add(1).cast::<AtomicU64>().add(column * len);
-            std::slice::from_raw_parts(first.as_ptr(), len)
+            let first = self.header.add(1).cast::<u64>().add(len - 1).cast::<AtomicU64>();
+            std::slice::from_raw_parts(first.add(column * len).as_ptr(), len)
         }
     }
 
     #[inline(always)]
     fn heads(self) -> &'a [u64] {
         let len = self.len();
-        // SAFETY: `len - 1` heads follow the columns.
-        unsafe {
-            let first = self.header.add(1).cast::<AtomicU64>().add(3 * len).cast::<u64>();
-            std::slice::from_raw_parts(first.as_ptr(), len - 1)
-        }
+        // SAFETY: `len - 1` heads follow the header.
+        unsafe { std::slice::from_raw_parts(self.header.add(1).cast::<u64>().as_ptr(), len - 1) }
     }
 
     #[inline(always)]
     fn ends(self) -> &'a [u32] {
-        let heads = self.heads();
-        // SAFETY: as many ends follow the heads.
-        unsafe { std::slice::from_raw_parts(heads.as_ptr_range().end.cast::<u32>(), heads.len()) }
+        let columns = self.column(2).as_ptr_range().end;
+        // SAFETY: `len - 1` ends follow the columns.
+        unsafe { std::slice::from_raw_parts(columns.cast::<u32>(), self.len() - 1) }
     }
 
     #[inline(always)]
@@ -265,7 +262,7 @@ impl Parts {
         let bytes_len: usize = separators.clone().map(|index| self.separator(index).len() - prefix_len).sum();
         let (len, mut end) = (children.len(), 0);
         let block = slab.allocate(block_bytes(len, prefix_len + bytes_len));
-        // SAFETY: the fresh block has room for header, columns, heads, ends, prefix and separators
+        // SAFETY: the fresh block has room for header, heads, columns, ends, prefix and separators
         // in this order, as `block_bytes` counts them.
         unsafe {
             let header = block.cast::<Header>();
@@ -274,14 +271,14 @@ impl Parts {
                 prefix_len: prefix_len as u16,
                 bytes_len: bytes_len as u32,
             });
-            let column = header.add(1).cast::<AtomicU64>();
+            let heads = header.add(1).cast::<u64>();
+            let column = heads.add(len - 1).cast::<AtomicU64>();
             for (index, child) in children.iter().enumerate() {
                 column.add(index).write(AtomicU64::new(child.word));
                 column.add(len + index).write(AtomicU64::new(child.live));
                 column.add(2 * len + index).write(AtomicU64::new(child.max_stamp));
             }
-            let heads = column.add(3 * len).cast::<u64>();
-            let ends = heads.add(len - 1).cast::<u32>();
+            let ends = column.add(3 * len).cast::<u32>();
             let prefix = ends.add(len - 1).cast::<u8>();
             if let Some(first) = separators.clone().next() {
                 let source = NonNull::from(self.separator(first)).cast();

@@ -33,6 +33,20 @@
 //! No I/O, no clock, no thread, no lock: time, durability and the order of changes are the caller's.
 //! No iterator outlives a guard; to go on later, resume by key or by [`HashPosition`].
 //!
+//! # What it costs
+//! An entry costs at most 48 bytes over its key and value, hash slot, ordered index and the gaps of
+//! the allocator included: with 1 M entries of 24 + 100 bytes 46.3 put in random order, 45.7 in key
+//! order, 40.3 loaded in bulk. An entry that was overwritten keeps room for the link to its older
+//! version: 54.4. `tests/memory.rs` asserts it. An empty map has some 100 KiB of fixed tables.
+//!
+//! # How it is tested
+//! - `tests/model.rs`: random operations, a `BTreeMap` of versions as the truth.
+//! - `tests/stress.rs`: snapshots under a busy writer; with AddressSanitizer each block is an
+//!   allocation of its own: `RUSTFLAGS="-Zsanitizer=address --cfg orchard_plain_alloc" cargo +nightly
+//!   test --target x86_64-unknown-linux-gnu`. With ThreadSanitizer: `-Zsanitizer=thread
+//!   -Cunsafe-allow-abi-mismatch=sanitizer` and `TSAN_OPTIONS=suppressions=tsan.supp`.
+//! - `tests/loom.rs`: `RUSTFLAGS="--cfg loom" cargo test --release --test loom`.
+//!
 //! # Where to look
 //! `record` (a version in memory), `slab` and `store` (where memory comes from and how it goes),
 //! `epoch` (when), `table` (the hash part), `leaf`, `inner`, `tree` (the ordered index), `history`

@@ -1,0 +1,27 @@
+//! The codecs of OrchardDB's protocols: bytes in, plain data or a typed error out, and back.
+//!
+//! Invariants:
+//! - Nothing here does I/O, reads a clock or knows of threads.
+//! - No decoder panics on any bytes, and none allocates more than a small multiple of what it was given.
+//! - Whatever an encoder wrote its decoder reads back to the same thing; the property tests hold both together.
+//! - [`problem`] is the one table from a kind of error to its HTTP status, stable code and RESP prefix.
+//!
+//! What HTTP needs is here; `resp` and `kv_connect` will stand beside it.
+
+pub mod commit_json;
+pub mod cursor;
+pub mod duration;
+pub mod entry_json;
+pub mod etag;
+pub mod json_text;
+pub mod key_path;
+pub mod media;
+pub mod percent;
+pub mod problem;
+pub mod protocol;
+pub mod query;
+pub mod range;
+pub mod rfc3339;
+pub mod value_json;
+
+pub use problem::{Kind, Problem};

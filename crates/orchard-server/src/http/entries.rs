@@ -1,0 +1,262 @@
+//! One entry: `GET|HEAD|PUT|DELETE /v1/kv/{part}/{part}..`, or `/v1/kv?key=[..]`.
+
+use crate::http::body::{Incoming, work};
+use crate::http::{Body, Session, reply};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LOCATION, VARY,
+};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode};
+use orchard_wire::etag::{self, Tags};
+use orchard_wire::query::Parameters;
+use orchard_wire::{Kind, Problem, commit_json, entry_json, key_path, media, rfc3339, value_json};
+use orcharddb::{
+    Check, Commit, CommitError, Committed, Durability, Entry, Key, Mutation, Operation, SpaceId, ValueType,
+    Versionstamp, limits,
+};
+
+/// How often a write whose condition needs a look at the entry is tried again because somebody else came between.
+const TRIES: usize = 100;
+/// The type of the stored value.
+const ORCHARD_TYPE: HeaderName = HeaderName::from_static("orchard-type");
+/// When the entry expires.
+const ORCHARD_EXPIRES_AT: HeaderName = HeaderName::from_static("orchard-expires-at");
+
+/// `key` is the one of the path; without it the parameter `key` names one.
+pub(super) async fn handle(
+    session: &Session,
+    parts: &Parts,
+    key: Option<Key>,
+    body: Incoming,
+) -> Result<Response<Body>, Problem> {
+    let mut parameters = reply::parameters(parts)?;
+    let key = match key {
+        Some(key) => key,
+        None => match parameters.take("key")? {
+            Some(text) => Key::new(key_path::parse_parameter(&text)?.encode()?)?,
+            None => return Err(Problem::new(Kind::BadKey, "the parameter key is missing")),
+        },
+    };
+    match parts.method {
+        Method::PUT => put(session, parts, parameters, &key, body).await,
+        Method::DELETE => delete(session, parts, parameters, &key).await,
+        _ => get(session, parts, parameters, &key).await,
+    }
+}
+
+fn not_found() -> Problem {
+    Problem::new(Kind::KeyNotFound, "there is no entry under this key")
+}
+
+/// What `If-Match` and `If-None-Match` ask for.
+#[derive(Default)]
+pub(super) struct Conditions {
+    if_match: Option<Tags>,
+    if_none_match: Option<Tags>,
+}
+
+impl Conditions {
+    fn read(parts: &Parts) -> Result<Conditions, Problem> {
+        let tags = |name| Tags::parse(parts.headers.get_all(name).iter().map(HeaderValue::as_bytes));
+        Ok(Conditions { if_match: tags(IF_MATCH)?, if_none_match: tags(IF_NONE_MATCH)? })
+    }
+
+    fn is_none(&self) -> bool {
+        self.if_match.is_none() && self.if_none_match.is_none()
+    }
+
+    /// The version that the entry must have (`Some(None)`: be absent), if the conditions name just one.
+    fn only_version(&self) -> Option<Option<Versionstamp>> {
+        match (&self.if_match, &self.if_none_match) {
+            (Some(tags), None) => tags.single().map(Some),
+            (None, Some(tags)) if tags.is_any() => Some(None),
+            _ => None,
+        }
+    }
+
+    /// # Errors
+    /// [`Kind::PreconditionFailed`] with the version found.
+    fn check(&self, version: Option<Versionstamp>) -> Result<(), Problem> {
+        let matches = self.if_match.as_ref().is_none_or(|tags| tags.name(version, false));
+        let differs = self.if_none_match.as_ref().is_none_or(|tags| !tags.name(version, true));
+        if matches && differs { Ok(()) } else { Err(precondition_failed(version)) }
+    }
+}
+
+fn precondition_failed(found: Option<Versionstamp>) -> Problem {
+    Problem::new(Kind::PreconditionFailed, "the entry is not the one that If-Match or If-None-Match asks for")
+        .with("found", found.map(|found| found.to_string()))
+}
+
+async fn get(
+    session: &Session,
+    parts: &Parts,
+    mut parameters: Parameters,
+    key: &Key,
+) -> Result<Response<Body>, Problem> {
+    reply::take_consistency(&mut parameters)?;
+    parameters.finish()?;
+    let conditions = Conditions::read(parts)?;
+    session.settle().await?;
+    let entry = session.server().db.get(key)?;
+    let version = entry.as_ref().map(|entry| entry.versionstamp);
+    if conditions.if_match.as_ref().is_some_and(|tags| !tags.name(version, false)) {
+        return Err(precondition_failed(version));
+    }
+    let entry = entry.ok_or_else(not_found)?;
+    let mut response = if conditions.if_none_match.is_some_and(|tags| tags.name(version, true)) {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else if reply::accepts(parts, media::JSON) {
+        let mut body = Vec::new();
+        entry_json::write(&mut body, &entry, false);
+        reply::json(body)
+    } else {
+        let content_type = content_type(&entry, reply::accepts(parts, "text/plain"));
+        reply::new(StatusCode::OK, content_type, value_json::raw(&entry.value))
+    };
+    reply::set(&mut response, ETAG, &etag::render(entry.versionstamp));
+    reply::set(&mut response, ORCHARD_TYPE, entry.value.value_type.name());
+    if let Some(expires_at) = entry.expires_at {
+        reply::set(&mut response, ORCHARD_EXPIRES_AT, &rfc3339::render(expires_at));
+    }
+    let headers = response.headers_mut();
+    headers.insert(VARY, HeaderValue::from_static("accept"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if !headers.contains_key(CONTENT_TYPE) {
+        headers.remove(VARY);
+    }
+    Ok(response)
+}
+
+/// The Content-Type of a raw value. Never one that a browser would run.
+fn content_type(entry: &Entry, prefers_text: bool) -> &'static str {
+    match entry.value.value_type {
+        ValueType::Text => media::TEXT,
+        ValueType::Json => media::JSON,
+        ValueType::Int | ValueType::Float | ValueType::Bool | ValueType::Null | ValueType::U64 => {
+            if prefers_text || !value_json::raw_is_json(&entry.value) {
+                media::TEXT
+            } else {
+                media::JSON
+            }
+        }
+        _ => media::OCTET_STREAM,
+    }
+}
+
+async fn put(
+    session: &Session,
+    parts: &Parts,
+    mut parameters: Parameters,
+    key: &Key,
+    body: Incoming,
+) -> Result<Response<Body>, Problem> {
+    let ttl = parameters.take_text("ttl")?;
+    let expires_at = parameters.take_text("expires_at")?;
+    let durability = reply::take_durability(&mut parameters)?;
+    parameters.finish()?;
+    let expiry = commit_json::parse_expiry(ttl.as_deref(), expires_at.as_deref())
+        .map_err(|problem| Problem::new(Kind::BadQuery, problem.detail))?;
+    let conditions = Conditions::read(parts)?;
+    let content_type = reply::header(parts, CONTENT_TYPE)?;
+    // Base64 and escapes make JSON longer than the value it describes.
+    let (name, limit) = match content_type {
+        Some(content_type) if media::is_json(content_type) => {
+            ("body_size_bytes", 2 * limits::VALUE_SIZE_BYTES_MAX)
+        }
+        _ => ("value_size_bytes", limits::VALUE_SIZE_BYTES_MAX),
+    };
+    let body = body.read(session, name, limit).await?;
+    let (bytes, content_type) = (body.bytes.clone(), content_type.map(str::to_owned));
+    let value = work(bytes.len(), move || media::value(content_type.as_deref(), bytes)).await?;
+    let operation = Operation::Set { value, expiry };
+    let created = conditions.only_version() == Some(None);
+    let committed = commit_if(session, key, &conditions, operation, durability).await?;
+    let mut response = reply::json(commit_json::render_reply(&committed));
+    reply::set(&mut response, ETAG, &etag::render(committed.versionstamp));
+    if created {
+        *response.status_mut() = StatusCode::CREATED;
+        reply::set(&mut response, LOCATION, &format!("/v1/kv{}", key_path::render(key)));
+    }
+    Ok(response)
+}
+
+async fn delete(
+    session: &Session,
+    parts: &Parts,
+    mut parameters: Parameters,
+    key: &Key,
+) -> Result<Response<Body>, Problem> {
+    let durability = reply::take_durability(&mut parameters)?;
+    parameters.finish()?;
+    let conditions = Conditions::read(parts)?;
+    let committed = delete_existing(session, key, &conditions, durability).await?;
+    Ok(reply::json(commit_json::render_reply(&committed)))
+}
+
+fn commit_of(key: &Key, operation: Operation, expected: Option<Option<Versionstamp>>) -> Commit {
+    let mutation = Mutation { space: SpaceId::DEFAULT, key: key.clone(), operation };
+    let mut commit = Commit { mutations: vec![mutation], ..Commit::new() };
+    if let Some(expected) = expected {
+        commit.checks.push(Check::Key { space: SpaceId::DEFAULT, key: key.clone().into_bytes(), expected });
+    }
+    commit
+}
+
+/// Writes if the conditions hold at that very commit.
+async fn commit_if(
+    session: &Session,
+    key: &Key,
+    conditions: &Conditions,
+    operation: Operation,
+    durability: Option<Durability>,
+) -> Result<Committed, Problem> {
+    if conditions.is_none() {
+        return Ok(session.commit(&commit_of(key, operation, None), durability).await?);
+    }
+    if let Some(expected) = conditions.only_version() {
+        return match session.commit(&commit_of(key, operation, Some(expected)), durability).await {
+            Err(CommitError::CheckFailed(failures)) => {
+                Err(precondition_failed(failures.first().and_then(|failure| failure.found)))
+            }
+            other => Ok(other?),
+        };
+    }
+    write_seen(session, key, operation, durability, |version| conditions.check(version)).await
+}
+
+/// Deletes the entry; refuses if there is none, so that a reply of 200 means that this request deleted it.
+pub(super) async fn delete_existing(
+    session: &Session,
+    key: &Key,
+    conditions: &Conditions,
+    durability: Option<Durability>,
+) -> Result<Committed, Problem> {
+    write_seen(session, key, Operation::Delete, durability, |version| {
+        conditions.check(version)?;
+        if version.is_some() { Ok(()) } else { Err(not_found()) }
+    })
+    .await
+}
+
+/// Looks at the entry's version, decides, and writes if it still has that version; again if it does not.
+async fn write_seen(
+    session: &Session,
+    key: &Key,
+    operation: Operation,
+    durability: Option<Durability>,
+    decide: impl Fn(Option<Versionstamp>) -> Result<(), Problem>,
+) -> Result<Committed, Problem> {
+    session.settle().await?;
+    for _ in 0..TRIES {
+        let version = session.server().db.get(key)?.map(|entry| entry.versionstamp);
+        decide(version)?;
+        match session.commit(&commit_of(key, operation.clone(), Some(version)), durability).await {
+            Err(CommitError::CheckFailed(_)) => {}
+            other => return Ok(other?),
+        }
+    }
+    Err(Problem::new(Kind::Aborted, "others kept changing the entry; try again"))
+}

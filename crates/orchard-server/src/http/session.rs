@@ -1,0 +1,53 @@
+//! What the requests of one connection share: they read at least what they wrote themselves.
+
+use crate::Server;
+use orcharddb::{Commit, CommitError, Committed, Durability, Versionstamp};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+
+/// One connection.
+pub(crate) struct Session {
+    server: Arc<Server>,
+    /// The newest stamp that was acknowledged here before the database would have made it visible.
+    early: AtomicU64,
+}
+
+impl Session {
+    pub(crate) fn new(server: Arc<Server>) -> Session {
+        Session { server, early: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// Commits and waits for the acknowledgement.
+    pub(crate) async fn commit(
+        &self,
+        commit: &Commit,
+        durability: Option<Durability>,
+    ) -> Result<Committed, CommitError> {
+        let db = &self.server.db;
+        let committed = db.submit(commit, durability).await?;
+        if committed.durability < db.durability() {
+            self.early.fetch_max(committed.versionstamp.raw(), Ordering::AcqRel);
+        }
+        Ok(committed)
+    }
+
+    /// Waits until everything acknowledged on this connection is visible.
+    pub(crate) async fn settle(&self) -> Result<(), CommitError> {
+        let db = &self.server.db;
+        let early = Versionstamp::from_raw(self.early.load(Ordering::Acquire));
+        if early <= db.visible() {
+            return Ok(());
+        }
+        poll_fn(|context| match db.engine().poll_wait(early, db.durability(), context.waker()) {
+            Some(outcome) => Poll::Ready(outcome),
+            None => Poll::Pending,
+        })
+        .await
+    }
+}

@@ -1,0 +1,112 @@
+//! The server of OrchardDB: one port, its listener and its protocols.
+//!
+//! Invariants:
+//! - A handler is a thin translation: it reads a snapshot or submits a commit, and knows nothing of how either is done.
+//! - No reply leaves before what it depends on is acknowledged: commits are awaited, reads see visible versions only.
+//! - Every request passes `http::guard` first. It writes by GET, so a web page must not be able to send one.
+//! - Whatever a client sends or leaves out has a bound in bytes and in time; see [`ServerOptions`] and `limits`.
+//! - No log line holds a value (unless `log_values`), a query string or a secret.
+
+mod connection;
+mod http;
+mod listener;
+mod metrics;
+mod options;
+mod snapshots;
+
+pub use options::{PORT_DEFAULT, Secret, SecretError, ServerOptions};
+
+use metrics::Metrics;
+use orcharddb::Db;
+use snapshots::Snapshots;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::{fmt, io};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+/// Why the server did not start.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address could not be listened on. Choose another, or stop what uses it.
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The address can be reached from other machines and no access token is set. Set one, or listen on 127.0.0.1.
+    TokenRequired {
+        /// The address.
+        address: SocketAddr,
+    },
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServeError::Bind { address, source } => write!(f, "cannot listen on {address}: {source}"),
+            ServeError::TokenRequired { address } => write!(
+                f,
+                "{address} can be reached from other machines: set an access token, or listen on 127.0.0.1"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ServeError::Bind { source, .. } => Some(source),
+            ServeError::TokenRequired { .. } => None,
+        }
+    }
+}
+
+/// What all connections share.
+struct Server {
+    db: Db,
+    options: ServerOptions,
+    snapshots: Snapshots,
+    metrics: Metrics,
+    /// KiB that large request bodies may still take.
+    body_memory_kib: Arc<Semaphore>,
+}
+
+impl Server {
+    fn new(db: Db, options: ServerOptions) -> Server {
+        let body_memory_kib = (options.body_memory_bytes / 1024).clamp(1, u32::MAX as usize / 2);
+        Server {
+            db,
+            snapshots: Snapshots::new(options.cursor_idle_timeout),
+            metrics: Metrics::default(),
+            body_memory_kib: Arc::new(Semaphore::new(body_memory_kib)),
+            options,
+        }
+    }
+}
+
+/// Serves `db` until `shutdown` is ready: then it stops accepting, lets requests in flight finish for at most
+/// `drain_timeout`, and returns. `on_ready` gets the address, once it is listened on. Runs on a tokio runtime with time
+/// and I/O. The database stays open: closing it is the caller's.
+///
+/// # Errors
+/// [`ServeError`] if it could not start.
+pub async fn serve(
+    db: Db,
+    options: ServerOptions,
+    shutdown: impl Future<Output = ()>,
+    on_ready: impl FnOnce(SocketAddr),
+) -> Result<(), ServeError> {
+    let address = options.listen;
+    if !address.ip().is_loopback() && options.access_token.is_none() {
+        return Err(ServeError::TokenRequired { address });
+    }
+    let bind = |source| ServeError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(bind)?;
+    on_ready(listener.local_addr().map_err(bind)?);
+    listener::run(Arc::new(Server::new(db, options)), listener, shutdown).await;
+    Ok(())
+}

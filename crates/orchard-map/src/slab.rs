@@ -408,8 +408,8 @@ fn large_layout(bytes: usize) -> Layout {
     Layout::from_size_align(bytes, align_of::<LargeHeader>()).unwrap_or_else(|_| unreachable!())
 }
 
-/// A random read of a large map spends much of its time on translating addresses. With 1 M entries of
-/// 24 + 100 bytes, uniform reads went from 0.55 to 0.8-0.9 of a locked `HashMap`'s rate in the same run.
+/// A random read of a large map spends part of its time on translating addresses. Seen once, on a busy
+/// machine: uniform reads of 1 M entries at 0.55 of a locked `HashMap`'s rate before, 0.8 to 1.0 after.
 fn ask_for_huge_pages(base: NonNull<u8>) {
     #[cfg(all(target_os = "linux", not(miri)))]
     {

@@ -6,12 +6,16 @@ checks=0
 
 # Starts a server with these flags and waits for its "Listening on"; sets $address and $server.
 start() {
-    : >"$work/out"
-    "$ORCHARD" serve --listen 127.0.0.1:0 "$@" >"$work/out" 2>"$work/log" &
+    rm -f "$work/out"
+    mkfifo "$work/out"
+    "$ORCHARD" serve --listen 127.0.0.1:0 "$@" >"$work/out" 2>>"$work/log" &
     server=$!
-    # The line is the event; tail ends with the server.
-    line=$(timeout 60 tail -f -n +1 --pid="$server" "$work/out" | grep -m 1 '^Listening on ') ||
-        { echo "the server did not start:"; cat "$work/log"; return 1; }
+    exec 3<"$work/out"
+    line=
+    while read -r line <&3; do
+        case "$line" in "Listening on "*) break ;; esac
+    done
+    [ -n "$line" ] || { echo "the server did not start:"; cat "$work/log"; return 1; }
     address=${line#Listening on }
 }
 

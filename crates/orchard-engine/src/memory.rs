@@ -42,7 +42,7 @@ impl Engine {
     pub(crate) fn make_memory(&self) -> Result<(), CommitError> {
         let commits = self.stats.commits.load(Ordering::Relaxed);
         let limit_bytes = self.options.memory_limit_bytes;
-        if commits % LOOK_EVERY != 0 && self.memory_used.load(Ordering::Relaxed) < limit_bytes {
+        if !commits.is_multiple_of(LOOK_EVERY) && self.memory_used.load(Ordering::Relaxed) < limit_bytes {
             return Ok(());
         }
         let used = self.look_at_memory();

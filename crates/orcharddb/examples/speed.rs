@@ -23,7 +23,7 @@ fn main() {
         let db = Db::open(format!("{dir}/fsync")).unwrap();
         rate("fsync, 1 thread, single puts", 3_000, || {
             for number in 0..3_000 {
-                db.put(&key(number), value.clone()).unwrap();
+                db.put(key(number), value.clone()).unwrap();
             }
         });
         for threads in [16, 64] {
@@ -33,7 +33,7 @@ fn main() {
                         let (db, value) = (&db, &value);
                         scope.spawn(move || {
                             for number in 0..200_000 / threads {
-                                db.put(&key(thread << 32 | number), value.clone()).unwrap();
+                                db.put(key(thread << 32 | number), value.clone()).unwrap();
                             }
                         });
                     }
@@ -57,18 +57,18 @@ fn main() {
         Options { durability: Durability::None, ..Options::default() }.open(format!("{dir}/none")).unwrap();
     rate("none, single puts", 1_000_000, || {
         for number in 0..1_000_000 {
-            db.put(&key(number), value.clone()).unwrap();
+            db.put(key(number), value.clone()).unwrap();
         }
     });
     rate("gets", 1_000_000, || {
         for number in 0..1_000_000 {
-            assert!(db.get(&key(number)).unwrap().is_some());
+            assert!(db.get(key(number)).unwrap().is_some());
         }
     });
     rate("scan all", 1_000_000, || assert_eq!(db.iter().count(), 1_000_000));
     rate("overwrites", 1_000_000, || {
         for number in 0..1_000_000 {
-            db.put(&key(number), value.clone()).unwrap();
+            db.put(key(number), value.clone()).unwrap();
         }
     });
     let stats = db.stats();

@@ -105,7 +105,7 @@ fn keep_up(engine: &Engine, stop: &(Mutex<bool>, Condvar)) {
             }
             engine.notify_work();
         }
-        if engine.options().durability != Durability::Fsync && round % ROUNDS_PER_SYNC == 0 {
+        if engine.options().durability != Durability::Fsync && round.is_multiple_of(ROUNDS_PER_SYNC) {
             engine.notify_work();
             let _ = engine.sync_step();
         }
@@ -121,7 +121,7 @@ fn keep_up(engine: &Engine, stop: &(Mutex<bool>, Condvar)) {
                 break;
             }
         }
-        if engine.is_disk_full() && round % ROUNDS_PER_SYNC == 0 {
+        if engine.is_disk_full() && round.is_multiple_of(ROUNDS_PER_SYNC) {
             // Ask whether there is space again.
             if matches!(engine.idle_step(), Err(CommitError::Poisoned(_))) {
                 continue;

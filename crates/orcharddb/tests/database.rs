@@ -19,7 +19,7 @@ fn what_was_written_is_there_after_reopening() -> Outcome {
             assert_eq!(db.iter().count(), 101);
         }
         for number in 0..100 {
-            db.put(&format!("key {number:03}"), format!("value {number} of round {round}"))?;
+            db.put(format!("key {number:03}"), format!("value {number} of round {round}"))?;
         }
         db.put("round", round)?;
         if round == 1 {
@@ -38,11 +38,11 @@ fn what_was_written_is_there_after_reopening() -> Outcome {
 fn scans_go_both_ways_from_one_snapshot() -> Outcome {
     let db = Db::memory()?;
     for number in 0..1_000 {
-        db.put(&format!("{number:04}"), i64::from(number))?;
+        db.put(format!("{number:04}"), i64::from(number))?;
     }
     let snapshot = db.snapshot();
     for number in 0..1_000 {
-        db.delete(&format!("{number:04}"))?;
+        db.delete(format!("{number:04}"))?;
     }
     assert_eq!(db.iter().count(), 0);
     let forward: Vec<_> = snapshot.scan(KeyRange::all(), ScanOptions::default()).collect::<Result<_, _>>()?;
@@ -139,7 +139,7 @@ fn many_threads_share_groups_and_nothing_is_lost() -> Outcome {
                 let db = db.clone();
                 scope.spawn(move || {
                     for number in 0..50 {
-                        db.put(&format!("{thread}/{number}"), i64::from(number)).expect("durable");
+                        db.put(format!("{thread}/{number}"), i64::from(number)).expect("durable");
                     }
                 });
             }
@@ -170,7 +170,7 @@ fn values_leave_memory_at_the_limit_and_come_back() -> Outcome {
     let db = options.open(dir.path())?;
     for number in 0..10_000_u32 {
         loop {
-            match db.put(&format!("{number:05}"), value(number)) {
+            match db.put(format!("{number:05}"), value(number)) {
                 Ok(_) => break,
                 Err(Error::Commit(CommitError::MemoryFull { .. })) => db.checkpoint()?,
                 Err(error) => return Err(error.into()),
@@ -182,7 +182,7 @@ fn values_leave_memory_at_the_limit_and_come_back() -> Outcome {
     drop(db);
     let db = options.open(dir.path())?;
     for number in 0..10_000_u32 {
-        let entry = db.get(&format!("{number:05}"))?.ok_or("missing")?;
+        let entry = db.get(format!("{number:05}"))?.ok_or("missing")?;
         assert_eq!(entry.value, Value::from(value(number)), "{number}");
     }
     Ok(())

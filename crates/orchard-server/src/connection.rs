@@ -22,8 +22,6 @@ use tracing::{debug, info};
 
 /// Bytes of one HTTP/1 header, and of one HTTP/2 header list.
 const HEADER_SIZE_BYTES_MAX: usize = 32 * 1024;
-/// Header lines of one HTTP/1 request.
-const HEADERS_MAX: usize = 100;
 /// Requests in flight on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
 /// How often an HTTP/2 client is asked whether it is still there.
@@ -115,8 +113,8 @@ async fn serve_http1(server: &Arc<Server>, io: ClientIo, mut stopped: watch::Rec
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(server.options.header_timeout)
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(HEADER_SIZE_BYTES_MAX)
+        // Header lines are bounded by hyper's own 100, which it keeps on the stack.
+        .max_header_size(HEADER_SIZE_BYTES_MAX)
         // A client may end its side after its last request and still read the replies.
         .half_close(true);
     // Not `pipeline_flush`: with it hyper keeps back the 400 for a request that it cannot parse.

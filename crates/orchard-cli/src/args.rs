@@ -1,0 +1,289 @@
+//! The command line.
+
+use crate::settings::ServerFlags;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// An ordered, transactional key-value database.
+#[derive(Parser, Debug)]
+#[command(name = "orchard", version, about, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Keys are names (users) or JSON arrays ([\"users\", 42]).
+
+Exit codes: 0 fine, 1 failure or key not found, 2 usage, 3 configuration, 4 data directory locked,
+            5 corruption found, 6 newer format";
+
+/// What `orchard` can do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Serve a data directory
+    Serve(ServerFlags),
+    /// Show or check the server's settings
+    Config {
+        /// What to do with them.
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// Print the value of a key
+    Get(Client<GetArgs>),
+    /// Write a value
+    Put(Client<PutArgs>),
+    /// Remove a key
+    Delete(Client<DeleteArgs>),
+    /// List entries in key order
+    Scan(Client<ScanArgs>),
+    /// Add to a number
+    Incr(Client<IncrArgs>),
+    /// Show numbers about a database
+    Stats(Client<StatsArgs>),
+    /// Work on a database line by line
+    Repl(TargetFlags),
+    /// Write the entries of an NDJSON file
+    Import(ImportArgs),
+    /// Write entries to an NDJSON file
+    Export(ExportArgs),
+    /// Read every file of a data directory and verify it
+    Check(CheckArgs),
+}
+
+/// A command on one database.
+#[derive(Args, Debug)]
+pub struct Client<A: Args> {
+    /// Which database.
+    #[command(flatten)]
+    pub target: TargetFlags,
+    /// What to do with it.
+    #[command(flatten)]
+    pub args: A,
+}
+
+/// The commands that the repl knows too.
+#[derive(Subcommand, Debug)]
+pub enum ClientCommand {
+    /// Print the value of a key
+    Get(GetArgs),
+    /// Write a value
+    Put(PutArgs),
+    /// Remove a key
+    Delete(DeleteArgs),
+    /// List entries in key order
+    Scan(ScanArgs),
+    /// Add to a number
+    Incr(IncrArgs),
+    /// Show numbers about a database
+    Stats(StatsArgs),
+}
+
+/// One line of the repl.
+#[derive(Parser, Debug)]
+#[command(
+    multicall = true,
+    disable_help_flag = true,
+    help_template = "{subcommands}\n\nKeys are names (users) or JSON arrays ([\"users\", 42]); \
+                     `help COMMAND` tells more.",
+    override_usage = "COMMAND"
+)]
+pub struct Line {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: LineCommand,
+}
+
+/// What the repl can do.
+#[derive(Subcommand, Debug)]
+pub enum LineCommand {
+    /// A client command.
+    #[command(flatten)]
+    Client(ClientCommand),
+    /// Leave
+    #[command(alias = "quit")]
+    Exit,
+}
+
+/// Which database to work on.
+#[derive(Args, Clone, Debug, Default)]
+pub struct TargetFlags {
+    /// The server [default: $ORCHARD_URL, else http://127.0.0.1:4206]
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub url: Option<String>,
+    /// Open this data directory instead of asking a server
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The file that holds the access token [default: $ORCHARD_ACCESS_TOKEN_FILE or the token in $ORCHARD_ACCESS_TOKEN]
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    pub access_token_file: Option<String>,
+}
+
+/// `orchard config ..`
+#[derive(Subcommand, Debug)]
+pub enum ConfigAction {
+    /// Show the settings in effect and where each comes from
+    Show(ServerFlags),
+    /// Print an orchard.toml with every default
+    Default,
+    /// Check file, environment and flags without serving
+    Check(ServerFlags),
+}
+
+/// `orchard get`
+#[derive(Args, Debug)]
+pub struct GetArgs {
+    /// The key
+    pub key: String,
+    /// Print the whole entry as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl ClientCommand {
+    /// Whether it makes sense on a data directory that does not exist yet.
+    pub fn creates(&self) -> bool {
+        matches!(self, ClientCommand::Put(_) | ClientCommand::Incr(_))
+    }
+}
+
+/// How a value on the command line is meant.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TypeArg {
+    #[default]
+    Text,
+    Int,
+    Float,
+    Bool,
+    Json,
+    Bytes,
+    Null,
+    U64,
+}
+
+/// `orchard put`
+#[derive(Args, Debug)]
+pub struct PutArgs {
+    /// The key
+    pub key: String,
+    /// The value; `-` reads it from standard input; `--type null` needs none
+    #[arg(allow_negative_numbers = true)]
+    pub value: Option<String>,
+    /// What the value is
+    #[arg(long = "type", value_name = "TYPE", default_value = "text")]
+    pub value_type: TypeArg,
+    /// Let the entry expire after so long, as 30s, 10m or 7d
+    #[arg(long, value_name = "DURATION")]
+    pub ttl: Option<String>,
+}
+
+/// `orchard delete`
+#[derive(Args, Debug)]
+pub struct DeleteArgs {
+    /// The key
+    pub key: String,
+}
+
+/// A number type.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum NumberArg {
+    #[default]
+    Int,
+    Float,
+    U64,
+}
+
+/// `orchard incr`
+#[derive(Args, Debug)]
+pub struct IncrArgs {
+    /// The key
+    pub key: String,
+    /// How much to add
+    #[arg(default_value = "1", allow_negative_numbers = true)]
+    pub by: String,
+    /// The type of the number
+    #[arg(long = "type", value_name = "TYPE", default_value = "int")]
+    pub number_type: NumberArg,
+}
+
+/// A range of keys.
+#[derive(Args, Debug, Default)]
+pub struct RangeArgs {
+    /// Only keys that begin with these parts and have more
+    #[arg(long, value_name = "KEY")]
+    pub prefix: Option<String>,
+    /// From this key on
+    #[arg(long, value_name = "KEY")]
+    pub start: Option<String>,
+    /// Up to but not including this key
+    #[arg(long, value_name = "KEY")]
+    pub end: Option<String>,
+    /// At most so many entries
+    #[arg(long, value_name = "COUNT")]
+    pub limit: Option<u64>,
+    /// From the last key down
+    #[arg(long)]
+    pub reverse: bool,
+    /// Leave the values out
+    #[arg(long)]
+    pub keys_only: bool,
+}
+
+/// `orchard scan`
+#[derive(Args, Debug)]
+pub struct ScanArgs {
+    /// Which entries.
+    #[command(flatten)]
+    pub range: RangeArgs,
+    /// Print whole entries as JSON, one a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `orchard stats`
+#[derive(Args, Debug)]
+pub struct StatsArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `orchard import`
+#[derive(Args, Debug)]
+pub struct ImportArgs {
+    /// Which database.
+    #[command(flatten)]
+    pub target: TargetFlags,
+    /// The file; `-` reads standard input
+    pub file: PathBuf,
+    /// Keep FILE.progress while importing, and go on from it after an interruption
+    #[arg(long, conflicts_with = "skip_lines")]
+    pub resume: bool,
+    /// Go on behind so many lines
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    pub skip_lines: u64,
+}
+
+/// `orchard export`
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// Which database.
+    #[command(flatten)]
+    pub target: TargetFlags,
+    /// The file; `-` writes standard output
+    pub file: PathBuf,
+    /// Which entries.
+    #[command(flatten)]
+    pub range: RangeArgs,
+    /// Leave the versionstamps out, so that equal entries give equal files
+    #[arg(long)]
+    pub no_versionstamps: bool,
+}
+
+/// `orchard check`
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// The data directory [default: $ORCHARD_DATA, else ./orchard-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}

@@ -1,0 +1,138 @@
+//! The files that a command reads and writes for its user: configuration, tokens, imports and exports.
+//!
+//! Nothing here belongs to a data directory; those files are the engine's, behind `orchard_env::Disk`.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "files of the user, named on the command line; no promise of the database rests on them"
+)]
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The text of a small file, `None` if there is none.
+///
+/// # Errors
+/// What the operating system says.
+pub fn read_text(path: &Path) -> io::Result<Option<String>> {
+    match fs::read(path) {
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => Ok(Some(text)),
+            Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "the file is not UTF-8 text")),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Replaces a small file whole: a reader sees the old text or the new one.
+///
+/// # Errors
+/// What the operating system says.
+pub fn replace_text(path: &Path, text: &str) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    fs::write(&beside, text)?;
+    fs::rename(&beside, path)
+}
+
+/// Removes a file; fine if there is none.
+///
+/// # Errors
+/// What the operating system says.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Everything that standard input gives.
+///
+/// # Errors
+/// What the operating system says.
+pub fn read_stdin() -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A file opened for reading, and its length.
+pub struct Input {
+    /// The bytes.
+    pub reader: Box<dyn BufRead>,
+    /// Length of the file; `None` for standard input.
+    pub length_bytes: Option<u64>,
+}
+
+/// Opens `path` (`-`: standard input).
+///
+/// # Errors
+/// What the operating system says.
+pub fn open_input(path: &Path) -> io::Result<Input> {
+    const BUFFER_SIZE_BYTES: usize = 256 * 1024;
+    if path == Path::new("-") {
+        return Ok(Input {
+            reader: Box::new(BufReader::with_capacity(BUFFER_SIZE_BYTES, io::stdin())),
+            length_bytes: None,
+        });
+    }
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    let length_bytes = metadata.is_file().then_some(metadata.len());
+    Ok(Input { reader: Box::new(BufReader::with_capacity(BUFFER_SIZE_BYTES, file)), length_bytes })
+}
+
+/// A file being written: its name appears when it is whole.
+pub struct Output {
+    writer: BufWriter<Box<dyn Write>>,
+    rename: Option<(File, PathBuf, PathBuf)>,
+}
+
+/// Opens `path` for writing (`-`: standard output). A file is written beside it and takes its name at the end.
+///
+/// # Errors
+/// What the operating system says.
+pub fn create_output(path: &Path) -> io::Result<Output> {
+    const BUFFER_SIZE_BYTES: usize = 256 * 1024;
+    if path == Path::new("-") {
+        let stdout: Box<dyn Write> = Box::new(io::stdout());
+        return Ok(Output { writer: BufWriter::with_capacity(BUFFER_SIZE_BYTES, stdout), rename: None });
+    }
+    let is_file = fs::metadata(path).map_or(true, |metadata| metadata.is_file());
+    let mut beside = path.as_os_str().to_owned();
+    if is_file {
+        beside.push(".partial");
+    }
+    let beside = PathBuf::from(beside);
+    let file = File::create(&beside)?;
+    let rename = if is_file { Some((file.try_clone()?, beside, path.to_owned())) } else { None };
+    Ok(Output { writer: BufWriter::with_capacity(BUFFER_SIZE_BYTES, Box::new(file)), rename })
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+impl Output {
+    /// Writes what is buffered, makes the file durable and gives it its name.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.writer.flush()?;
+        if let Some((file, beside, path)) = self.rename {
+            file.sync_all()?;
+            fs::rename(beside, path)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,111 @@
+//! Damaged and foreign directories: the exit code says which, the message names the file.
+
+#![expect(clippy::disallowed_methods, reason = "the test looks at files from outside")]
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
+mod common;
+
+use common::{Scratch, run};
+use orchard_engine::format::{FORMAT_VERSION, checksum};
+use orcharddb::Db;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn with_segment(data: &Path) -> PathBuf {
+    let db = Db::open(data).expect("opens");
+    for number in 0..1_000 {
+        db.submit(
+            &orcharddb::Commit::new().set(
+                orcharddb::SpaceId::DEFAULT,
+                Db::key(format!("k{number}")).expect("short"),
+                "v".repeat(100),
+            ),
+            None,
+        );
+    }
+    db.put("last", "v").expect("written");
+    db.checkpoint().expect("written");
+    db.close().expect("closed");
+    drop(db);
+    let mut segments =
+        fs::read_dir(data.join("segments")).expect("there").map(|entry| entry.expect("readable").path());
+    segments.next().expect("a segment")
+}
+
+#[test]
+fn damage_in_a_segment_is_exit_code_5_and_named() {
+    let scratch = Scratch::new();
+    let segment = with_segment(&scratch.path("data"));
+    let whole = fs::read(&segment).expect("readable");
+    assert!(run(["check", "--data", &scratch.at("data")]).fine().contains("1001 entries"));
+    let name = segment.file_name().expect("a name").to_str().expect("UTF-8").to_owned();
+    for position in [whole.len() / 3, whole.len() / 2, whole.len() - 40] {
+        let mut damaged = whole.clone();
+        damaged[position] ^= 0x10;
+        fs::write(&segment, &damaged).expect("writable");
+        let stderr = run(["check", "--data", &scratch.at("data")]).failed(5);
+        assert!(stderr.contains(&name), "position {position}: {stderr}");
+    }
+    fs::write(&segment, &whole).expect("writable");
+    run(["check", "--data", &scratch.at("data")]).fine();
+}
+
+#[test]
+fn damage_in_the_manifest_is_exit_code_5_for_every_command() {
+    let scratch = Scratch::new();
+    with_segment(&scratch.path("data"));
+    let manifest = scratch.path("data").join("MANIFEST");
+    let mut bytes = fs::read(&manifest).expect("readable");
+    let position = bytes.len() / 2;
+    bytes[position] ^= 0x01;
+    fs::write(&manifest, bytes).expect("writable");
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["check"], &["get", "k1"], &["export", "-"]] {
+        let data = scratch.at("data");
+        let stderr = run(command.iter().copied().chain(["--data", &data])).failed(5);
+        assert!(stderr.contains("MANIFEST"), "{command:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_lost_manifest_is_damage_and_not_a_new_database() {
+    let scratch = Scratch::new();
+    with_segment(&scratch.path("data"));
+    fs::remove_file(scratch.path("data").join("MANIFEST")).expect("removable");
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["check"], &["put", "k", "v"]] {
+        let data = scratch.at("data");
+        let stderr = run(command.iter().copied().chain(["--data", &data])).failed(5);
+        assert!(stderr.contains("MANIFEST"), "{command:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_newer_format_is_exit_code_6() {
+    let scratch = Scratch::new();
+    with_segment(&scratch.path("data"));
+    let manifest = scratch.path("data").join("MANIFEST");
+    let mut bytes = fs::read(&manifest).expect("readable");
+    bytes[8..10].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
+    let database = orchard_engine::format::DatabaseId(bytes[16..32].try_into().expect("16 bytes"));
+    let sum = checksum(database, 0, 0, &bytes[..48]);
+    bytes[48..56].copy_from_slice(&sum.to_le_bytes());
+    fs::write(&manifest, bytes).expect("writable");
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["check"], &["stats"]] {
+        let data = scratch.at("data");
+        let stderr = run(command.iter().copied().chain(["--data", &data])).failed(6);
+        assert!(stderr.contains("newer"), "{command:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_mistyped_directory_is_not_a_new_database() {
+    let scratch = Scratch::new();
+    for command in [&["get", "k"][..], &["delete", "k"], &["scan"], &["stats"], &["check"], &["export", "-"]]
+    {
+        let data = scratch.at("typo");
+        let stderr = run(command.iter().copied().chain(["--data", &data])).failed(1);
+        assert!(stderr.contains("holds no database"), "{command:?}: {stderr}");
+        assert!(!scratch.path("typo").exists(), "{command:?}");
+    }
+    run(["put", "k", "v", "--data", &scratch.at("new")]).fine();
+    assert_eq!(run(["get", "k", "--data", &scratch.at("new")]).fine(), "v");
+}

@@ -237,7 +237,7 @@ impl Engine {
     pub(crate) fn wait_for_company(&self) {
         let delay = self.options.group_delay_ns_max;
         let expected = self.stats.last_group_commits.load(Ordering::Relaxed);
-        if delay == 0 || expected <= 1 {
+        if delay == 0 || expected <= 1 || self.options.durability == Durability::None {
             return;
         }
         let started = self.env.clock.monotonic_ns();
@@ -306,6 +306,16 @@ impl Engine {
     pub fn step_with_company(&self) -> Result<bool, CommitError> {
         self.wait_for_company();
         self.log_step()
+    }
+
+    /// Whether whole groups wait to be written.
+    pub fn has_backlog(&self) -> bool {
+        !self.core.lock().sealed.is_empty()
+    }
+
+    /// The log time of a version, or an earlier one by less than a second where it is not known exactly.
+    pub fn time_of(&self, stamp: Versionstamp) -> UnixMillis {
+        self.core.lock().times.time_of(stamp)
     }
 
     /// Groups written since it was opened.

@@ -292,6 +292,19 @@ impl Db {
         Snapshot::new(self.shared.clone(), self.engine().snapshot())
     }
 
+    /// A view at an older version, as long as what it needs is still kept.
+    ///
+    /// # Errors
+    /// [`ReadError::SnapshotTooOld`]
+    pub fn snapshot_at(&self, version: Versionstamp) -> Result<Snapshot, ReadError> {
+        Ok(Snapshot::new(self.shared.clone(), self.engine().snapshot_at(version)?))
+    }
+
+    /// The log time of a version, or an earlier one by less than a second where it is not known exactly.
+    pub fn time_of(&self, version: Versionstamp) -> UnixMillis {
+        self.engine().time_of(version)
+    }
+
     /// Entries of a range in key order, from one snapshot.
     pub fn scan(&self, range: KeyRange, options: ScanOptions) -> Scan {
         self.snapshot().scan(range, options)

@@ -61,18 +61,26 @@ impl Drivers {
 }
 
 fn drive_log(engine: &Engine) {
-    let mut timeout_ms = IDLE_MS;
+    // Below `os` nobody waits for the log: it is written in large pieces when upkeep says so, not group by group.
+    let is_lazy = engine.options().durability == Durability::None;
+    let mut timeout_ms = if is_lazy { REST_MS } else { IDLE_MS };
     loop {
         let groups = engine.groups_written();
         if !engine.wait_for_work(timeout_ms) {
             return;
         }
         // Errors reach those who wait for the commits.
-        while let Ok(true) = engine.step_with_company() {}
-        timeout_ms = if engine.groups_written() != groups {
+        while let Ok(true) = engine.step_with_company() {
+            if is_lazy && !engine.has_backlog() {
+                break;
+            }
+        }
+        timeout_ms = if engine.groups_written() != groups && !is_lazy {
             IDLE_MS
         } else {
-            let _ = engine.idle_step();
+            if engine.groups_written() == groups {
+                let _ = engine.idle_step();
+            }
             REST_MS
         };
     }
@@ -105,8 +113,10 @@ fn keep_up(engine: &Engine, stop: &(Mutex<bool>, Condvar)) {
             }
             engine.notify_work();
         }
-        if engine.options().durability != Durability::Fsync && round.is_multiple_of(ROUNDS_PER_SYNC) {
+        if engine.options().durability == Durability::None {
             engine.notify_work();
+        }
+        if engine.options().durability != Durability::Fsync && round.is_multiple_of(ROUNDS_PER_SYNC) {
             let _ = engine.sync_step();
         }
         engine.expire_snapshots();

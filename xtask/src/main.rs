@@ -121,15 +121,19 @@ fn loom() -> Result<(), String> {
 }
 
 fn sanitize() -> Result<(), String> {
-    for (name, flags) in
-        [("address", "-Zsanitizer=address"), ("thread", "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer")]
-    {
+    for (name, flags) in [
+        ("address", "-Zsanitizer=address"),
+        ("thread", "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer"),
+    ] {
         println!("sanitizer: {name}");
         let mut test = Command::new("cargo");
         test.args(["+nightly", "test", "-p", "orchard-map", "--target", HOST, "--tests"]);
         test.env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", target_dir().join(name));
         if name == "thread" {
-            test.env("TSAN_OPTIONS", format!("suppressions={}", root().join("crates/orchard-map/tsan.supp").display()));
+            test.env(
+                "TSAN_OPTIONS",
+                format!("suppressions={}", root().join("crates/orchard-map/tsan.supp").display()),
+            );
         }
         run(&mut test)?;
     }

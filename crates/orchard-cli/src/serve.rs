@@ -3,7 +3,7 @@
 use crate::error::{CliError, Exit, Result};
 use crate::logging::{self, LevelHandle};
 use crate::settings::{ServerFlags, Settings, process_environment};
-use orchard_server::{ServeError, ServerOptions};
+use orchard_server::{AccessToken, ServeError, ServerOptions};
 use orcharddb::{Db, Options};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -66,7 +66,7 @@ fn open(settings: &Settings) -> Result<Db> {
 fn options(settings: &Settings) -> ServerOptions {
     ServerOptions {
         listen: settings.listen,
-        access_token: settings.access_token.clone(),
+        access_token: settings.access_token.clone().into(),
         log_values: settings.log_values,
         ..ServerOptions::default()
     }
@@ -79,9 +79,10 @@ async fn serve(db: Db, options: ServerOptions, flags: ServerFlags, level: LevelH
         terminate: signal(SignalKind::terminate()).map_err(failed)?,
         interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
     };
+    let token = options.access_token.clone();
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            reload(&flags, &level);
+            reload(&flags, &level, &token);
         }
     });
     let shutdown = async move {
@@ -120,11 +121,23 @@ fn announce(address: SocketAddr) {
     tracing::info!(%address, "listening");
 }
 
-/// Takes the log level from the settings as they are now. Settings that are wrong change nothing.
-fn reload(flags: &ServerFlags, level: &LevelHandle) {
+/// Takes log level and access token from the settings as they are now. Settings that are wrong change nothing.
+fn reload(flags: &ServerFlags, level: &LevelHandle, token: &AccessToken) {
     match Settings::resolve(flags, &process_environment) {
         Ok(settings) => {
             level.set(settings.log_level);
+            match settings.access_token {
+                Some(secret) => {
+                    if !token.replace(secret) {
+                        tracing::error!("an access token is demanded only after a restart");
+                    }
+                }
+                None => {
+                    if token.current().is_some() {
+                        tracing::error!("the access token stays: it is given up only by a restart");
+                    }
+                }
+            }
             tracing::info!(log_level = %settings.log_level, "reloaded");
         }
         Err(error) => tracing::error!(%error, "the settings are wrong and stay as they were"),

@@ -1,5 +1,7 @@
 //! A scripted workload with rotation, checkpoints and merges, and the power failing at every one of its I/O calls.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
 use orchard_engine::compaction::PlanOptions;
 use orchard_engine::engine::{Engine, EngineOptions};
 use orchard_engine::error::{CommitError, OpenError, StorageError};
@@ -148,7 +150,11 @@ fn check(image: &FaultDisk, durability: Durability, run: &Run, at_least: usize, 
     let engine = open(image, durability).unwrap_or_else(|error| panic!("{what}: does not open: {error}"));
     let state = state_of(&engine);
     let found = run.states.iter().skip(at_least).position(|candidate| *candidate == state);
-    assert!(found.is_some(), "{what}: the state is none after {at_least} of {} commits", run.states.len() - 1);
+    assert!(
+        found.is_some(),
+        "{what}: the state is none after {at_least} of {} commits",
+        run.states.len() - 1
+    );
     let stats = engine.stats();
     assert_eq!(stats.entries, state.len() as u64, "{what}: the count of entries");
     // And it goes on: one more commit survives one more crash.
@@ -210,7 +216,10 @@ fn a_failed_sync_poisons_and_reads_go_on() {
     run.submit(&engine, &[(b"b".to_vec(), Some(b"2".to_vec()))]).expect("taken");
     assert!(matches!(engine.log_step(), Err(CommitError::Poisoned(_))));
     disk.set_plan(FaultPlan::default());
-    assert!(matches!(engine.submit(&Commit::new()).outcome, Err(CommitError::Poisoned(_))), "it never recovers");
+    assert!(
+        matches!(engine.submit(&Commit::new()).outcome, Err(CommitError::Poisoned(_))),
+        "it never recovers"
+    );
     assert_eq!(state_of(&engine), run.states[1], "what was not durable is not visible");
     drop(engine);
     check(&disk.crash(CrashStyle::Random), Durability::Fsync, &run, 1, "after poison");
@@ -246,7 +255,13 @@ fn a_full_disk_refuses_writes_takes_deletes_and_recovers() {
     run.submit(&engine, &[(b"b".to_vec(), Some(b"2".to_vec()))]).expect("writes are taken again");
     engine.log_step().expect("durable");
     drop(engine);
-    check(&disk.crash(CrashStyle::LoseAll), Durability::Fsync, &run, run.states.len() - 1, "after a full disk");
+    check(
+        &disk.crash(CrashStyle::LoseAll),
+        Durability::Fsync,
+        &run,
+        run.states.len() - 1,
+        "after a full disk",
+    );
 }
 
 /// A small directory with two segments and a log; closed cleanly or not.
@@ -276,7 +291,8 @@ fn flip_every_byte(clean: bool) {
     let (mut errors, mut right) = (0, 0);
     for (path, length) in disk.files() {
         for offset in 0..length {
-            let masks: &[u8] = if offset < 64 { &[1, 2, 4, 8, 16, 32, 64, 128] } else { &[1 << (offset % 8)] };
+            let masks: &[u8] =
+                if offset < 64 { &[1, 2, 4, 8, 16, 32, 64, 128] } else { &[1 << (offset % 8)] };
             for mask in masks {
                 let image = disk.image(CrashStyle::KeepAll, 0);
                 assert!(image.flip(&path, offset, *mask));
@@ -315,7 +331,8 @@ fn virtual_rate(writers: u64) -> u64 {
     let disk = FaultDisk::new(1);
     let clock = Arc::new(ManualClock::at(UnixMillis(1_700_000_000_000)));
     let latency = Latency { sync_ns: SYNC_MS * 1_000_000, write_ns: 20_000, ..Latency::default() };
-    let env = Env { disk: Arc::new(disk.clone()), clock: clock.clone(), random: Arc::new(SeededRandom::new(1)) };
+    let env =
+        Env { disk: Arc::new(disk.clone()), clock: clock.clone(), random: Arc::new(SeededRandom::new(1)) };
     let engine = Engine::open(env, EngineOptions { group_delay_ns_max: 0, ..EngineOptions::default() });
     let engine = engine.expect("an empty disk opens");
     disk.set_latency(latency, clock.clone());

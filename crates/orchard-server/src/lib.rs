@@ -14,7 +14,7 @@ mod metrics;
 mod options;
 mod snapshots;
 
-pub use options::{PORT_DEFAULT, Secret, SecretError, ServerOptions};
+pub use options::{AccessToken, PORT_DEFAULT, Secret, SecretError, ServerOptions};
 
 use metrics::Metrics;
 use orcharddb::Db;
@@ -101,7 +101,7 @@ pub async fn serve(
     on_ready: impl FnOnce(SocketAddr),
 ) -> Result<(), ServeError> {
     let address = options.listen;
-    if !address.ip().is_loopback() && options.access_token.is_none() {
+    if !address.ip().is_loopback() && options.access_token.current().is_none() {
         return Err(ServeError::TokenRequired { address });
     }
     let bind = |source| ServeError::Bind { address, source };

@@ -1,7 +1,9 @@
 //! What the server is told at its start.
 
+use parking_lot::RwLock;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The port that everyone knows.
@@ -13,7 +15,7 @@ pub struct ServerOptions {
     /// Where to listen; port 0 takes a free one. An address that is not loopback needs an access token.
     pub listen: SocketAddr,
     /// What every request must show, except the two probes. None: whatever a client sends is accepted.
-    pub access_token: Option<Secret>,
+    pub access_token: AccessToken,
     /// Whether log lines of the plain routes show values instead of their sizes.
     pub log_values: bool,
     /// Most connections at a time; further ones wait in the kernel's queue.
@@ -38,7 +40,7 @@ impl Default for ServerOptions {
     fn default() -> ServerOptions {
         ServerOptions {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT)),
-            access_token: None,
+            access_token: AccessToken::default(),
             log_values: false,
             connections_max: 10_000,
             first_line_timeout: Duration::from_secs(5),
@@ -91,6 +93,34 @@ impl Secret {
     }
 }
 
+/// The access token in force. Clones share it, so that it can be changed while the server runs.
+#[derive(Clone, Debug, Default)]
+pub struct AccessToken(Arc<RwLock<Option<Arc<Secret>>>>);
+
+impl AccessToken {
+    /// The token; `None`: whatever a client sends is accepted.
+    pub fn current(&self) -> Option<Arc<Secret>> {
+        self.0.read().clone()
+    }
+
+    /// Demands another secret from the next request on. A server that demanded none keeps doing so: whether it is safe
+    /// without one was decided when it began to listen.
+    pub fn replace(&self, secret: Secret) -> bool {
+        let mut current = self.0.write();
+        let demands = current.is_some();
+        if demands {
+            *current = Some(Arc::new(secret));
+        }
+        demands
+    }
+}
+
+impl From<Option<Secret>> for AccessToken {
+    fn from(secret: Option<Secret>) -> AccessToken {
+        AccessToken(Arc::new(RwLock::new(secret.map(Arc::new))))
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
@@ -109,6 +139,10 @@ mod tests {
             assert!(!secret.matches(other), "{other:?}");
         }
         assert_eq!(format!("{secret:?}"), "Secret(..)");
+        let token = AccessToken::from(Some(secret));
+        assert!(token.clone().replace(Secret::new("plum").expect("printable")));
+        assert!(token.current().is_some_and(|secret| secret.matches(b"plum")));
+        assert!(!AccessToken::default().replace(Secret::new("plum").expect("printable")));
         assert!(Secret::new("").is_err() && Secret::new("a b").is_err() && Secret::new("a\n").is_err());
     }
 }

@@ -64,7 +64,7 @@ fn without_a_token_only_loopback_names_are_served() {
 #[test]
 fn with_a_token_everything_but_the_probes_needs_it() {
     let token = Secret::new("s3cret").expect("printable");
-    let options = ServerOptions { access_token: Some(token), ..options() };
+    let options = ServerOptions { access_token: Some(token).into(), ..options() };
     let server = TestServer::start(Db::memory().expect("it opens"), options);
     for target in ["/put?k=v", "/get/k", "/v1/kv/k", "/v1/kv", "/version", "/limits", "/metrics", "/nonsense"]
     {

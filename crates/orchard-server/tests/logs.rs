@@ -58,7 +58,7 @@ fn lines_hold_sizes_instead_of_values_and_never_secrets() {
     tracing::subscriber::set_global_default(Log).expect("the first");
     let token = "t0ps3cret";
     let with_token =
-        ServerOptions { access_token: Some(Secret::new(token).expect("printable")), ..options() };
+        ServerOptions { access_token: Some(Secret::new(token).expect("printable")).into(), ..options() };
     let server = TestServer::start(Db::memory().expect("it opens"), with_token.clone());
     let bearer = format!("Bearer {token}");
     let send = |method: &str, target: &str, body: &str| {

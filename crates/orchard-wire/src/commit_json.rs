@@ -66,7 +66,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Items<T> {
 }
 
 /// Tells `null` (`Some(None)`) from an absent member (`None`).
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -117,7 +119,7 @@ struct MutationJson<'a> {
     key: Option<&'a RawValue>,
     #[serde(borrow)]
     range: Option<Object<RangeJson<'a>>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     value: Option<&'a RawValue>,
     #[serde(rename = "type", default)]
     value_type: Option<String>,

@@ -89,7 +89,7 @@ pub(crate) fn parse_key(raw: &RawValue) -> Result<Key, Problem> {
 struct Line<'a> {
     #[serde(borrow)]
     key: &'a RawValue,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "crate::commit_json::present")]
     value: Option<&'a RawValue>,
     #[serde(rename = "type", default)]
     value_type: Option<String>,

@@ -1,5 +1,7 @@
 //! The database as a program uses it.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "threads of tests")]
+
 use orcharddb::{
     Commit, CommitError, Db, Durability, DurationMs, Error, Expiry, Key, KeyRange, Operation, Options,
     ScanOptions, SpaceId, Value, tuple,

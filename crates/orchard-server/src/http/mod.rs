@@ -27,7 +27,8 @@ pub(crate) async fn handle(
 ) -> Result<Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
     let candidate = guard::Candidate { uri: &parts.uri, version: parts.version, headers: &parts.headers };
-    let response = match guard::check(&candidate, session.server().options.access_token.as_ref()) {
+    let token = session.server().options.access_token.current();
+    let response = match guard::check(&candidate, token.as_deref()) {
         Ok(()) => route(session, &parts, Incoming::new(body, &parts)).await,
         Err(problem) => Err(problem),
     };

@@ -195,7 +195,9 @@ impl Engine {
             // Nothing later is applied yet, so nothing that the checkpoint needs can have been pruned.
             self.snapshots.register(self.env.clock.monotonic_ns(), false, || (applied, time))
         };
-        while self.progress.watermark(Durability::Os) < pin.stamp() {
+        while self.progress.watermark(Durability::Os) < pin.stamp()
+            && !mutants::enabled(Mutant::CheckpointAboveVisible)
+        {
             self.log_step_locked(log)?;
         }
         let Some(log) = log.as_mut() else { return Ok(None) };
@@ -217,7 +219,6 @@ impl Engine {
         has_older: bool,
         tombstones: &mut Vec<(Vec<u8>, u64)>,
     ) -> Result<(), StorageError> {
-        let at = if mutants::enabled(Mutant::CheckpointAboveVisible) { u64::MAX } else { at };
         let mut copies = Copies::default();
         let mut resume: Option<Vec<u8>> = None;
         loop {

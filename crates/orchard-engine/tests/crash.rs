@@ -9,7 +9,10 @@ use orchard_engine::read::BatchRequest;
 use orchard_engine::wal::log::LogOptions;
 use orchard_env::fault::{CrashStyle, FaultDisk, FaultPlan, Latency};
 use orchard_env::{Env, ManualClock, SeededRandom};
-use orchard_types::{Commit, Durability, Key, SpaceId, UnixMillis};
+use orchard_types::{
+    Commit, Durability, DurationMs, Expiry, Key, NumberOp, Operation, SpaceId, UnixMillis, Value,
+    Versionstamp,
+};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -26,10 +29,11 @@ fn options(durability: Durability) -> EngineOptions {
             prefill_bytes_min: 4 << 10,
             prefill_bytes_max: 4 << 10,
             reserve_bytes: 4 << 10,
-            spare_files_max: 2,
+            // One level recycles its log files, the other removes them.
+            spare_files_max: usize::from(durability == Durability::Fsync),
         },
         reserve_indexes: 16,
-        compaction: PlanOptions { fan_out: 2, segments_max: 3, ..PlanOptions::BUSY },
+        compaction: PlanOptions { fan_out: 2, segments_max: 3, small_size_bytes: 1, ..PlanOptions::BUSY },
         group_delay_ns_max: 0,
         ..EngineOptions::default()
     }
@@ -80,6 +84,8 @@ struct Run {
     states: Vec<State>,
     /// How many of them were acknowledged.
     acknowledged: usize,
+    /// The newest stamp that was given out.
+    newest: Versionstamp,
 }
 
 impl Run {
@@ -99,7 +105,9 @@ impl Run {
                 }
             }
         }
-        engine.submit(&commit).outcome?;
+        let placed = engine.submit(&commit).outcome?;
+        assert!(placed.versionstamp > self.newest, "a versionstamp was given out twice");
+        self.newest = placed.versionstamp;
         self.states.push(state);
         Ok(())
     }
@@ -121,7 +129,10 @@ fn work(engine: &Engine, run: &mut Run) -> Result<(), CommitError> {
         engine.log_step()?;
         run.acknowledged = run.states.len() - 1;
         if step % 9 == 8 {
+            // One more that is not written yet: a checkpoint has to see to that.
+            run.submit(engine, &[(b"pending".to_vec(), Some(vec![step as u8; 9]))])?;
             engine.checkpoint()?;
+            run.acknowledged = run.states.len() - 1;
         }
         if step % 4 == 3 {
             let plan = engine.options().compaction;
@@ -137,7 +148,7 @@ fn work(engine: &Engine, run: &mut Run) -> Result<(), CommitError> {
 }
 
 fn run_on(disk: &FaultDisk, durability: Durability) -> Run {
-    let mut run = Run { states: vec![State::new()], acknowledged: 0 };
+    let mut run = Run { states: vec![State::new()], acknowledged: 0, newest: Versionstamp::ZERO };
     if let Ok(engine) = open(disk, durability) {
         // The power fails somewhere in it.
         let _ = work(&engine, &mut run);
@@ -158,7 +169,7 @@ fn check(image: &FaultDisk, durability: Durability, run: &Run, at_least: usize, 
     let stats = engine.stats();
     assert_eq!(stats.entries, state.len() as u64, "{what}: the count of entries");
     // And it goes on: one more commit survives one more crash.
-    let mut after = Run { states: vec![state.clone()], acknowledged: 0 };
+    let mut after = Run { states: vec![state.clone()], acknowledged: 0, newest: run.newest };
     after.submit(&engine, &[(b"after".to_vec(), Some(what.into()))]).expect("the disk is whole again");
     engine.log_step().expect("written");
     engine.sync_step().expect("synced");
@@ -209,7 +220,7 @@ fn below_fsync_a_crash_leaves_a_prefix_and_a_kill_loses_nothing() {
 fn a_failed_sync_poisons_and_reads_go_on() {
     let disk = FaultDisk::new(1);
     let engine = open(&disk, Durability::Fsync).expect("an empty disk opens");
-    let mut run = Run { states: vec![State::new()], acknowledged: 0 };
+    let mut run = Run { states: vec![State::new()], acknowledged: 0, newest: Versionstamp::ZERO };
     run.submit(&engine, &[(b"a".to_vec(), Some(b"1".to_vec()))]).expect("taken");
     engine.log_step().expect("durable");
     disk.set_plan(FaultPlan { fail_sync: Some(disk.syncs() + 1), ..FaultPlan::default() });
@@ -229,7 +240,7 @@ fn a_failed_sync_poisons_and_reads_go_on() {
 fn a_full_disk_refuses_writes_takes_deletes_and_recovers() {
     let disk = FaultDisk::new(1);
     let engine = open(&disk, Durability::Fsync).expect("an empty disk opens");
-    let mut run = Run { states: vec![State::new()], acknowledged: 0 };
+    let mut run = Run { states: vec![State::new()], acknowledged: 0, newest: Versionstamp::ZERO };
     run.submit(&engine, &[(b"a".to_vec(), Some(b"1".to_vec()))]).expect("taken");
     engine.log_step().expect("durable");
     disk.set_plan(FaultPlan { capacity_bytes: Some(disk.used_bytes()), ..FaultPlan::default() });
@@ -264,11 +275,103 @@ fn a_full_disk_refuses_writes_takes_deletes_and_recovers() {
     );
 }
 
+#[test]
+fn a_refusal_waits_for_what_it_rests_on() {
+    let engine = open(&FaultDisk::new(1), Durability::Fsync).expect("an empty disk opens");
+    let key = || Key::new("a").expect("short");
+    let first = engine.submit(&Commit::new().set(SpaceId::DEFAULT, key(), "1"));
+    let stamp = first.outcome.expect("taken").versionstamp;
+    let second = engine.submit(&Commit::new().check_absent(SpaceId::DEFAULT, key()));
+    assert!(matches!(second.outcome, Err(CommitError::CheckFailed(_))));
+    assert!(second.depends_on >= stamp, "the refusal could be told before the commit it saw is durable");
+    assert!(engine.visible() < second.depends_on);
+    engine.log_step().expect("durable");
+    assert!(engine.visible() >= second.depends_on);
+}
+
+#[test]
+fn an_expired_entry_is_absent_for_checks_and_refused_commits_leave_nothing() {
+    let clock = Arc::new(ManualClock::at(UnixMillis(1_700_000_000_000)));
+    let env = Env { clock: clock.clone(), ..env(&FaultDisk::new(1)) };
+    let engine = Engine::open(env, options(Durability::Fsync)).expect("an empty disk opens");
+    let key = |name: &'static str| Key::new(name).expect("short");
+    let soon = Operation::Set { value: "soon gone".into(), expiry: Expiry::After(DurationMs(100)) };
+    engine.submit(&Commit::new().mutate(SpaceId::DEFAULT, key("a"), soon)).outcome.expect("taken");
+    engine.log_step().expect("durable");
+    assert!(engine.get(SpaceId::DEFAULT, b"a").expect("readable").is_some());
+    clock.advance_ms(100);
+    assert!(engine.get(SpaceId::DEFAULT, b"a").expect("readable").is_none(), "never late");
+    let create =
+        Commit::new().check_absent(SpaceId::DEFAULT, key("a")).set(SpaceId::DEFAULT, key("a"), "text");
+    engine.submit(&create).outcome.expect("an expired entry is absent");
+    let sum = Operation::Number {
+        op: NumberOp::Sum,
+        operand: Value::from(1_i64),
+        at_least: None,
+        at_most: None,
+        clamp: false,
+        expiry: Expiry::Never,
+    };
+    let refused = Commit::new().set(SpaceId::DEFAULT, key("b"), "x").mutate(SpaceId::DEFAULT, key("a"), sum);
+    assert!(matches!(engine.submit(&refused).outcome, Err(CommitError::Mutation { index: 1, .. })));
+    engine.submit(&Commit::new().set(SpaceId::DEFAULT, key("c"), "x")).outcome.expect("taken");
+    engine.log_step().expect("durable");
+    assert!(engine.get(SpaceId::DEFAULT, b"b").expect("readable").is_none(), "all or nothing");
+}
+
+#[test]
+fn a_merge_of_new_segments_keeps_the_tombstones_that_older_ones_need() {
+    let disk = FaultDisk::new(1);
+    let engine = open(&disk, Durability::Fsync).expect("an empty disk opens");
+    let mut run = Run { states: vec![State::new()], acknowledged: 0, newest: Versionstamp::ZERO };
+    let large: Vec<_> = (0..40u8).map(|number| (vec![b'k', number], Some(vec![number; 400]))).collect();
+    run.submit(&engine, &large).expect("taken");
+    engine.checkpoint().expect("written");
+    for number in 0..2u8 {
+        run.submit(&engine, &[(vec![b'k', number], None), (vec![b'z', number], Some(vec![1]))])
+            .expect("taken");
+        engine.checkpoint().expect("written");
+    }
+    let plan = engine.options().compaction;
+    while engine.merge_step(MERGE_STEP, &plan).expect("merged") {}
+    assert_eq!(engine.stats().segments, 2, "the large old segment stays out of it");
+    engine.close().expect("closed");
+    drop(engine);
+    check(&disk.kill(), Durability::Fsync, &run, run.states.len() - 1, "after a partial merge");
+}
+
+/// Brings each known bug back and shows that the tests above notice. Only in a build with the feature `mutants`.
+#[cfg(feature = "mutants")]
+#[test]
+fn each_known_bug_is_caught() {
+    use orchard_engine::mutants::{self, Mutant};
+    let checks: [(&str, fn()); 5] = [
+        ("partial merge", a_merge_of_new_segments_keeps_the_tombstones_that_older_ones_need),
+        ("a refusal waits", a_refusal_waits_for_what_it_rests_on),
+        ("expiry and refusal", an_expired_entry_is_absent_for_checks_and_refused_commits_leave_nothing),
+        ("crash everywhere", || crash_everywhere(Durability::Fsync)),
+        ("crash everywhere, os", || crash_everywhere(Durability::Os)),
+    ];
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = Vec::new();
+    for mutant in Mutant::ALL {
+        mutants::enable(Some(mutant));
+        let caught = checks.iter().find(|(_, check)| std::panic::catch_unwind(check).is_err());
+        mutants::enable(None);
+        match caught {
+            Some((name, _)) => println!("{mutant:?}: caught by {name}"),
+            None => missed.push(mutant),
+        }
+    }
+    let _ = std::panic::take_hook();
+    assert!(missed.is_empty(), "not caught: {missed:?}");
+}
+
 /// A small directory with two segments and a log; closed cleanly or not.
 fn small_directory(clean: bool) -> (FaultDisk, State) {
     let disk = FaultDisk::new(1);
     let engine = open(&disk, Durability::Fsync).expect("an empty disk opens");
-    let mut run = Run { states: vec![State::new()], acknowledged: 0 };
+    let mut run = Run { states: vec![State::new()], acknowledged: 0, newest: Versionstamp::ZERO };
     for number in 0..24u8 {
         let key = vec![b'k', number % 10];
         run.submit(&engine, &[(key, (number % 7 != 3).then(|| vec![number; 20]))]).expect("taken");

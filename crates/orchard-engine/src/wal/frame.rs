@@ -6,6 +6,7 @@
 //! to a multiple of 8.
 
 use crate::format::{DatabaseId, checksum, read_u32, read_u64};
+use crate::mutants::{self, Mutant};
 use crate::wal::{APPLY_VERSION, Group};
 use orchard_types::versionstamp::INDEX_MAX;
 use orchard_types::{UnixMillis, limits};
@@ -18,6 +19,11 @@ pub const FRAME_HEAD_SIZE_BYTES: usize = 48;
 pub const FRAME_OVERHEAD_BYTES: usize = FRAME_HEAD_SIZE_BYTES + 8;
 /// Largest frame: one largest commit, or one group.
 pub const FRAME_SIZE_BYTES_MAX: usize = FRAME_OVERHEAD_BYTES + 2 * limits::COMMIT_SIZE_BYTES_MAX;
+
+/// The number that a frame's checksum is seeded with.
+fn seeded_number(place: FramePlace) -> u64 {
+    if mutants::enabled(Mutant::StaleFrameAccepted) { 0 } else { place.file_number }
+}
 
 /// Where a frame stands; its checksum depends on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,7 +89,7 @@ pub fn encode(
     out.extend_from_slice(&previous_checksum.to_le_bytes());
     out.extend_from_slice(&synced_through.to_le_bytes());
     out.extend_from_slice(&group.payload);
-    let sum = checksum(place.database, place.file_number, place.offset_bytes, &out[start..]);
+    let sum = checksum(place.database, seeded_number(place), place.offset_bytes, &out[start..]);
     out.extend_from_slice(&sum.to_le_bytes());
     out.resize(start + padded(length), 0);
     sum
@@ -118,7 +124,7 @@ pub fn decode(bytes: &[u8], place: FramePlace) -> Result<Frame, FrameError> {
             bytes.len()
         )));
     };
-    let computed = checksum(place.database, place.file_number, place.offset_bytes, body);
+    let computed = checksum(place.database, seeded_number(place), place.offset_bytes, body);
     if sum != computed {
         return Err(FrameError::Damaged(format!("frame checksum {sum:016x}, computed {computed:016x}")));
     }

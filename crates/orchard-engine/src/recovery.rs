@@ -17,7 +17,7 @@ use crate::stats::Stats;
 use crate::times::TimeIndex;
 use crate::wal::log::{FileLog, LOG_DIR, LogPosition, log_path};
 use crate::wal::{APPLY_VERSION, Group, record, replay};
-use orchard_env::{DiskLock, Env, LockError};
+use orchard_env::{Disk, DiskLock, Env, LockError};
 use orchard_map::{Content, MapWriter, NewVersion};
 use orchard_types::{SpaceId, UnixMillis, Versionstamp};
 use parking_lot::{Mutex, RwLock};
@@ -204,7 +204,14 @@ fn open_existing(
             .and_then(|file| file.len_bytes())
             .map_err(StorageError::io(log_path(end.position.number)))?;
         old.push_back(crate::wal::log::OldLogFile { number: end.position.number, size_bytes });
-        // What is in the log may be only in the kernel so far: it becomes state now, so it must become durable.
+        // What is in the log may be only in the kernel so far: it becomes state now, so it must become durable. Written
+        // again first: if an fsync failed before, the kernel holds the bytes as clean and another fsync does nothing.
+        write_again(
+            disk.as_ref(),
+            &log_path(end.position.number),
+            end.proven_bytes,
+            end.position.offset_bytes,
+        )?;
         for file in &old {
             let path = log_path(file.number);
             disk.open(&path, orchard_env::OpenMode::ReadWrite)
@@ -234,6 +241,21 @@ fn open_existing(
     next.reserved_index = next_index + options.reserve_indexes.max(2);
     next.store(disk.as_ref())?;
     Ok(assemble(env, options, next, loading, Some(log), Some(lock), (next_index, last, last_time)))
+}
+
+/// Writes the bytes of a file from `from_bytes` to `to_bytes` over themselves.
+fn write_again(disk: &dyn Disk, path: &str, from_bytes: u64, to_bytes: u64) -> Result<(), StorageError> {
+    let file = disk.open(path, orchard_env::OpenMode::ReadWrite).map_err(StorageError::io(path))?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut at_bytes = from_bytes;
+    while at_bytes < to_bytes {
+        let count = usize::try_from(to_bytes - at_bytes).unwrap_or(usize::MAX).min(buffer.len());
+        let part = buffer.get_mut(..count).unwrap_or_default();
+        file.read_exact_at(at_bytes, part).map_err(StorageError::io(path))?;
+        file.write_all_at(at_bytes, part).map_err(StorageError::io(path))?;
+        at_bytes += count as u64;
+    }
+    Ok(())
 }
 
 /// Files that a crash left behind and no manifest names.

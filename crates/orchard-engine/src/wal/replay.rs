@@ -28,6 +28,9 @@ pub struct LogEnd {
     pub spares: Vec<OldLogFile>,
     /// A file that a rotation left half made.
     pub unfinished: Option<u64>,
+    /// Up to here a later group proves that the last file is on disk. What lies behind may be in the kernel alone, even
+    /// marked clean by an fsync that failed.
+    pub proven_bytes: u64,
 }
 
 /// Reads frames of one file one behind the other.
@@ -162,8 +165,11 @@ pub fn replay(
         old: VecDeque::new(),
         spares,
         unfinished: None,
+        proven_bytes: 0,
     };
     let mut last_index = after_index;
+    // Groups of the current file that no later one has proven yet: index, and where they end.
+    let mut unproven: VecDeque<(u64, u64)> = VecDeque::new();
     for (position_in_list, (number, _)) in live.iter().enumerate() {
         let (mut reader, header) = FrameReader::open(disk, database, *number)?;
         let header = match header {
@@ -200,6 +206,8 @@ pub fn replay(
         }
         end.position.number = *number;
         end.position.offset_bytes = HEADER_SIZE_BYTES as u64;
+        end.proven_bytes = 0;
+        unproven.clear();
         loop {
             let offset = end.position.offset_bytes;
             let frame = match reader.frame_at(offset)? {
@@ -257,6 +265,11 @@ pub fn replay(
             end.last_log_time = frame.group.log_time;
             end.position.offset_bytes = offset + frame.padded_size_bytes as u64;
             end.position.previous_checksum = frame.checksum;
+            while let Some((_, ends_at)) = unproven.pop_front_if(|(index, _)| *index <= frame.synced_through)
+            {
+                end.proven_bytes = ends_at;
+            }
+            unproven.push_back((last_index, end.position.offset_bytes));
         }
     }
     if let Some(clean) = clean_end

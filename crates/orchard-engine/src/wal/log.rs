@@ -222,8 +222,9 @@ impl FileLog {
             match new_file(self.disk.as_ref(), self.database, self.options, number, link, &mut self.spares) {
                 Ok(new) => new,
                 Err(error) => {
-                    // The name may exist half made; recovery ignores a last file without a frame.
-                    let _ = self.disk.remove(&log_path(number));
+                    // The name may exist, its header whole. The current file grows on, so the name must be gone for
+                    // good before that: else recovery believes that header, and what grew is damage.
+                    self.forget_file(number).map_err(LogError::Failed)?;
                     return Err(no_space_or_failed(error));
                 }
             };
@@ -234,6 +235,16 @@ impl FileLog {
             LogPosition { number, offset_bytes: HEADER_SIZE_BYTES as u64, previous_checksum: link };
         self.written_ahead_bytes = written_ahead_bytes;
         Ok(())
+    }
+
+    /// Removes a file that was never in use; it does not come back after a crash.
+    fn forget_file(&self, number: u64) -> Result<(), StorageError> {
+        let path = log_path(number);
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(StorageError::io(&path))?,
+        }
+        self.disk.sync_dir(LOG_DIR).map_err(StorageError::io(LOG_DIR))
     }
 
     /// Lets the files before `first_live` go: some are kept to be written again, the others removed. The manifest that

@@ -34,7 +34,8 @@ impl Engine {
     /// Every commit behind `from` up to `visible`, in order and without gaps; at most `limit` of them.
     ///
     /// # Errors
-    /// [`ChangesError::Gap`] if the log does not reach back that far, or `from` lies behind its end.
+    /// [`ChangesError::Gap`] if the log does not reach back that far, if `from` lies behind its end, or if a crash has
+    /// taken `from` back: below `fsync` a reader may have seen it.
     pub fn changes(&self, from: Versionstamp, limit: usize) -> Result<Vec<Change>, ChangesError> {
         let visible = self.visible().min(self.watermark(Durability::Os));
         let (first_log, floor) = {
@@ -42,10 +43,18 @@ impl Engine {
             (manifest.first_log, Versionstamp::from_raw(manifest.checkpoint_stamp))
         };
         if from < floor || from > self.visible() {
-            return Err(ChangesError::Gap { restart_at: floor.max(Versionstamp::ZERO) });
+            return Err(ChangesError::Gap { restart_at: floor });
+        }
+        if from >= visible {
+            return Ok(Vec::new());
         }
         let mut changes = Vec::new();
+        let mut is_in_log = from == floor;
         replay::read_groups(self.env.disk.as_ref(), self.database, first_log, visible.index(), |group| {
+            is_in_log |= group.index == from.index() && u32::from(from.place()) < group.count.max(1);
+            if group.index > from.index() && !is_in_log {
+                return false;
+            }
             let mut rest = group.payload.as_slice();
             for place in 0..group.count {
                 let Ok((Record { mutations, .. }, behind)) = record::decode(rest) else { return false };
@@ -61,6 +70,6 @@ impl Engine {
             true
         })
         .map_err(ChangesError::Storage)?;
-        Ok(changes)
+        if is_in_log { Ok(changes) } else { Err(ChangesError::Gap { restart_at: floor }) }
     }
 }

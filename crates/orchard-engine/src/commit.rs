@@ -189,11 +189,15 @@ impl Engine {
             record::encode(commit.token.as_ref(), &commit.mutations, &mut bytes);
         }
         let deletes = only_deletes(commit);
+        let mut has_memory = deletes;
         loop {
             if let Some(why) = self.progress.poisoned() {
                 return refuse(CommitError::Poisoned(why));
             }
-            if !deletes && let Err(error) = self.make_memory() {
+            // Once only: what an attempt has loaded must not leave again before the next one.
+            if !std::mem::replace(&mut has_memory, true)
+                && let Err(error) = self.make_memory()
+            {
                 return refuse(error);
             }
             let attempt = self.attempt(&mut self.core.lock(), commit, &bytes, deletes);
@@ -218,11 +222,14 @@ impl Engine {
         mut build: impl FnMut(&SnapshotPin) -> Result<Commit, E>,
     ) -> Result<Submitted, E> {
         let refuse = |error| Ok(Submitted { outcome: Err(error), depends_on: Versionstamp::ZERO });
+        let mut has_memory = false;
         loop {
             if let Some(why) = self.progress.poisoned() {
                 return refuse(CommitError::Poisoned(why));
             }
-            if let Err(error) = self.make_memory() {
+            if !std::mem::replace(&mut has_memory, true)
+                && let Err(error) = self.make_memory()
+            {
                 return refuse(error);
             }
             let attempt = {
@@ -257,7 +264,7 @@ impl Engine {
             Attempt::Done(_) => Ok(()),
             Attempt::ReserveFirst => self.reserve_indexes(),
             Attempt::WriteFirst => self.log_step().map(|_| ()),
-            Attempt::LoadFirst { key, stamp } => Ok(self.load_resident(&key, stamp)?),
+            Attempt::LoadFirst { key, stamp } => self.load_resident(&key, stamp),
         }
     }
 
@@ -475,6 +482,11 @@ impl Engine {
     /// # Errors
     /// As [`Engine::log_step`].
     pub fn idle_step(&self) -> Result<bool, CommitError> {
+        let is_disk_full = self.core.lock().is_disk_full;
+        if is_disk_full {
+            // Commits are refused, so none of them will.
+            self.reserve_indexes()?;
+        }
         {
             let mut core = self.core.lock();
             let written = Versionstamp::from_raw(self.progress.watermark(Durability::Os));

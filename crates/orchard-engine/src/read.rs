@@ -6,7 +6,7 @@
 
 use crate::apply::upper_bound;
 use crate::engine::Engine;
-use crate::error::{ReadError, StorageError};
+use crate::error::{CommitError, ReadError, StorageError};
 use crate::format::{SPACE_PREFIX_SIZE_BYTES_MAX, push_flat_key, split_flat_key};
 use crate::segment::Segment;
 use crate::snapshot::SnapshotPin;
@@ -225,14 +225,11 @@ impl Engine {
     }
 
     /// Brings a value that a commit needs back into memory.
-    pub(crate) fn load_resident(&self, flat: &[u8], stamp: u64) -> Result<(), StorageError> {
-        let value = match self.load(flat, stamp) {
-            Ok(value) => value,
-            Err(ReadError::Storage(error)) => {
-                return Err(StorageError::corrupt("segments", 0, error.to_string()));
-            }
-            Err(error) => return Err(StorageError::corrupt("segments", 0, error.to_string())),
-        };
+    pub(crate) fn load_resident(&self, flat: &[u8], stamp: u64) -> Result<(), CommitError> {
+        let value = self.load(flat, stamp).map_err(|error| match error {
+            ReadError::Storage(error) => CommitError::Storage(error),
+            other => StorageError::corrupt("segments", 0, other.to_string()).into(),
+        })?;
         self.core.lock().map.make_resident(flat, stamp, &value);
         Ok(())
     }

@@ -58,6 +58,8 @@ pub struct EngineOptions {
     pub compaction: PlanOptions,
     /// A snapshot is ended at this age, in milliseconds.
     pub snapshot_age_ms_max: u64,
+    /// The oldest snapshot is ended when old versions hold more value bytes than this.
+    pub snapshot_pinned_bytes_max: u64,
     /// After a sync that served several committers, how long the next group waits for those just answered at most, in
     /// nanoseconds; 0: not at all.
     pub group_delay_ns_max: u64,
@@ -74,6 +76,7 @@ impl Default for EngineOptions {
             reserve_indexes: 1 << 24,
             compaction: PlanOptions::BUSY,
             snapshot_age_ms_max: 10 * 60 * 1_000,
+            snapshot_pinned_bytes_max: 256 << 20,
             group_delay_ns_max: 200_000,
         }
     }
@@ -421,11 +424,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends snapshots that are too old.
+    /// Ends snapshots that are too old, and the oldest one if old versions take too much memory.
     pub fn expire_snapshots(&self) {
         let age_ns = self.options.snapshot_age_ms_max.saturating_mul(1_000_000);
         if let Some(before) = self.env.clock.monotonic_ns().checked_sub(age_ns) {
             self.snapshots.expire(before);
+        }
+        let (all, newest) = {
+            let mut core = self.core.lock();
+            // What nobody needs any more is no reason to end a snapshot.
+            let horizon = self.horizon();
+            core.map.reclaim(horizon, 1 << 16);
+            let map = core.map.stats();
+            (map.value_bytes + map.nonresident_bytes, u64::try_from(core.counts.value_bytes).unwrap_or(0))
+        };
+        if all.saturating_sub(newest) > self.options.snapshot_pinned_bytes_max {
+            self.snapshots.expire_oldest();
         }
     }
 

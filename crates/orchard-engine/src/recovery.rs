@@ -60,6 +60,19 @@ struct Loading {
     segments: Arc<Vec<Arc<Segment>>>,
 }
 
+impl Loading {
+    fn empty() -> Loading {
+        Loading {
+            map: orchard_map::create().0,
+            counts: Counts::default(),
+            expiry: ExpiryIndex::default(),
+            times: TimeIndex::default(),
+            floor: Versionstamp::ZERO,
+            segments: Arc::default(),
+        }
+    }
+}
+
 fn new_id(env: &Env) -> Result<DatabaseId, StorageError> {
     let mut id = [0; 16];
     env.random.fill(&mut id).map_err(StorageError::io("random"))?;
@@ -69,15 +82,7 @@ fn new_id(env: &Env) -> Result<DatabaseId, StorageError> {
 /// A database without a directory.
 pub(crate) fn memory(env: Env, options: EngineOptions) -> Result<Engine, OpenError> {
     let manifest = Manifest { database: new_id(&env)?, ..Manifest::default() };
-    let (map, _) = orchard_map::create();
-    let loading = Loading {
-        map,
-        counts: Counts::default(),
-        expiry: ExpiryIndex::default(),
-        times: TimeIndex::default(),
-        floor: Versionstamp::ZERO,
-        segments: Arc::default(),
-    };
+    let loading = Loading::empty();
     Ok(assemble(env, options, manifest, loading, None, None, (1, 0, UnixMillis(0))))
 }
 
@@ -125,15 +130,7 @@ fn create(env: Env, options: EngineOptions, lock: Box<dyn DiskLock>) -> Result<E
         ..Manifest::default()
     };
     manifest.store(disk)?;
-    let (map, _) = orchard_map::create();
-    let loading = Loading {
-        map,
-        counts: Counts::default(),
-        expiry: ExpiryIndex::default(),
-        times: TimeIndex::default(),
-        floor: Versionstamp::ZERO,
-        segments: Arc::default(),
-    };
+    let loading = Loading::empty();
     Ok(assemble(env, options, manifest, loading, Some(log), Some(lock), (1, 0, UnixMillis(0))))
 }
 

@@ -75,6 +75,17 @@ impl Snapshots {
         });
     }
 
+    /// Ends the oldest snapshot that may be ended.
+    pub fn expire_oldest(&self) {
+        let mut registered = self.registered.lock();
+        let oldest = registered.by_stamp.iter().find(|(_, pin)| pin.expires);
+        if let Some((key, pin)) = oldest {
+            pin.expired.store(true, Ordering::SeqCst);
+            let key = *key;
+            registered.by_stamp.remove(&key);
+        }
+    }
+
     /// Number of registered snapshots.
     pub fn count(&self) -> usize {
         self.registered.lock().by_stamp.len()

@@ -82,6 +82,13 @@ impl Default for LogOptions {
     }
 }
 
+impl LogOptions {
+    /// Whether a file that is no longer needed is long enough to be written again.
+    fn is_worth_keeping(&self, file: OldLogFile) -> bool {
+        file.size_bytes >= self.prefill_bytes_max.min(self.file_size_bytes_max)
+    }
+}
+
 /// A place between two frames.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct LogPosition {
@@ -136,8 +143,7 @@ impl FileLog {
         old: VecDeque<OldLogFile>,
         spares: Vec<OldLogFile>,
     ) -> Result<FileLog, StorageError> {
-        let mut spares: Vec<_> =
-            spares.into_iter().map(|spare| (log_path(spare.number), spare.size_bytes)).collect();
+        let mut spares = keep_spares(disk.as_ref(), options, spares);
         let (file, written_ahead_bytes) =
             new_file(disk.as_ref(), database, options, number, link, &mut spares)?;
         Ok(FileLog {
@@ -173,6 +179,7 @@ impl FileLog {
         let path = log_path(position.number);
         let file = disk.open(&path, OpenMode::ReadWrite).map_err(StorageError::io(&path))?;
         let written_ahead_bytes = file.len_bytes().map_err(StorageError::io(&path))?;
+        let spares = keep_spares(disk.as_ref(), options, spares);
         Ok(FileLog {
             disk,
             database,
@@ -184,7 +191,7 @@ impl FileLog {
             last_appended_index: last_index,
             synced_through: last_index,
             old,
-            spares: spares.into_iter().map(|spare| (log_path(spare.number), spare.size_bytes)).collect(),
+            spares,
             buffer: Vec::new(),
             syncs: 0,
         })
@@ -253,9 +260,7 @@ impl FileLog {
         while let Some(file) = self.old.front().copied().filter(|file| file.number < first_live) {
             self.old.pop_front();
             let path = log_path(file.number);
-            if self.spares.len() < self.options.spare_files_max
-                && file.size_bytes >= self.options.prefill_bytes_max.min(self.options.file_size_bytes_max)
-            {
+            if self.spares.len() < self.options.spare_files_max && self.options.is_worth_keeping(file) {
                 self.spares.push((path, file.size_bytes));
             } else if self.disk.remove(&path).is_err() {
                 // It is found again, and removed, when the directory is opened next.
@@ -317,6 +322,21 @@ impl FileLog {
         }
         Ok(())
     }
+}
+
+/// Of the files that an open found before the first live one, those worth keeping; the others go. Removing is not made
+/// durable, so a crash brings some back: without this they would pile up.
+fn keep_spares(disk: &dyn Disk, options: LogOptions, found: Vec<OldLogFile>) -> Vec<(String, u64)> {
+    let mut kept = Vec::new();
+    for file in found {
+        let path = log_path(file.number);
+        if kept.len() < options.spare_files_max && options.is_worth_keeping(file) {
+            kept.push((path, file.size_bytes));
+        } else if disk.remove(&path).is_err() {
+            // It is found again by the next open.
+        }
+    }
+    kept
 }
 
 fn no_space_or_failed(error: StorageError) -> LogError {

@@ -183,7 +183,7 @@ fn open_existing(
             .max(checkpoint_time.0)
             .max(manifest.clean_end.map_or(0, |clean| clean.log_time_ms)),
     );
-    let (log, next_index) = if is_clean {
+    let (mut log, next_index) = if is_clean {
         let log = FileLog::resume(
             disk.clone(),
             manifest.database,
@@ -236,7 +236,12 @@ fn open_existing(
     next.clean_end = None;
     next.next_log = log.position().number + 1;
     next.reserved_index = next_index + options.reserve_indexes.max(2);
+    if end.last_index.is_none() {
+        // Segments hold everything: a database that is opened again and again must not keep a file of each time.
+        next.first_log = log.position().number;
+    }
     next.store(disk.as_ref())?;
+    log.retire_before(next.first_log);
     Ok(assemble(env, options, next, loading, Some(log), Some(lock), (next_index, last, last_time)))
 }
 

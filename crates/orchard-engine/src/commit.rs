@@ -234,18 +234,43 @@ impl Engine {
             }
             let attempt = {
                 let mut core = self.core.lock();
-                let pin = self.snapshots.register(self.env.clock.monotonic_ns(), false, || {
-                    let newest = core.open.as_ref().or(core.sealed.back());
-                    let time = newest.map_or_else(|| self.read_point().1, |group| group.log_time);
-                    (self.progress.watermark(Durability::None), time)
-                });
-                let commit = build(&pin)?;
-                if let Err(error) = commit.validate() {
-                    return refuse(error.into());
+                core.make_room(self, 0);
+                if core.open.is_none() && core.next_index + 1 >= core.reserved_index {
+                    Attempt::ReserveFirst
+                } else {
+                    // The group comes first, so that what is read is read at the time that the commit will have.
+                    let (_, log_time, _) = core.open_group(self);
+                    let pin = self.snapshots.register(self.env.clock.monotonic_ns(), false, || {
+                        (self.progress.watermark(Durability::None), log_time)
+                    });
+                    let built = build(&pin).map(|commit| {
+                        let valid = commit.validate().map_err(CommitError::from);
+                        valid.map(|()| {
+                            let mut bytes = Vec::new();
+                            record::encode(commit.token.as_ref(), &commit.mutations, &mut bytes);
+                            (commit, bytes)
+                        })
+                    });
+                    let attempt = match built {
+                        Ok(Ok((commit, bytes))) => {
+                            core.make_room(self, bytes.len());
+                            let fits = core.open.is_some();
+                            fits.then(|| self.attempt(&mut core, &commit, &bytes, false))
+                        }
+                        Ok(Err(error)) => {
+                            self.close_if_idle(&mut core);
+                            return refuse(error);
+                        }
+                        Err(error) => {
+                            self.close_if_idle(&mut core);
+                            return Err(error);
+                        }
+                    };
+                    self.close_if_idle(&mut core);
+                    // It did not fit: once more, in the next group.
+                    let Some(attempt) = attempt else { continue };
+                    attempt
                 }
-                let mut bytes = Vec::new();
-                record::encode(commit.token.as_ref(), &commit.mutations, &mut bytes);
-                self.attempt(&mut core, &commit, &bytes, false)
             };
             match attempt {
                 Attempt::Done(submitted) => return Ok(submitted),
@@ -277,13 +302,13 @@ impl Engine {
         if core.is_disk_full && !deletes {
             return refuse(CommitError::DiskFull);
         }
-        if core.next_index + 1 >= core.reserved_index {
+        core.make_room(self, bytes.len());
+        if core.open.is_none() && core.next_index + 1 >= core.reserved_index {
             return Attempt::ReserveFirst;
         }
         if core.sealed.len() >= SEALED_GROUPS_MAX {
             return Attempt::WriteFirst;
         }
-        core.make_room(self, bytes.len());
         let (index, log_time, count) = core.open_group(self);
         let stamp = Versionstamp::new(index, count as u16);
         let times = &core.times;

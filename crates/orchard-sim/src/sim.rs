@@ -7,18 +7,23 @@
 //!   everything that any delivered answer depended on.
 
 use crate::oracle::{Found, Oracle, Outcome, Place};
-use crate::subject::{Job, Scan, Subject};
+use crate::subject::{Job, MERGE_OFTEN, Scan, Subject};
 use crate::workload::{Style, Workload, show};
 use bytes::Bytes;
 use orchard_engine::changes::ChangesError;
+use orchard_engine::commit::Submitted;
 use orchard_engine::engine::EngineOptions;
 use orchard_engine::error::{CommitError, OpenError, ReadError, StorageError, TokenError};
 use orchard_engine::snapshot::SnapshotPin;
 use orchard_env::fault::{CrashStyle, FaultDisk, FaultPlan, Latency};
 use orchard_env::{Clock, Env, ManualClock, SeededRandom};
-use orchard_types::{Check, Commit, Durability, KeyRange, SpaceId, UnixMillis, Versionstamp};
+use orchard_types::{
+    Check, Commit, Durability, Expiry, KeyRange, Operation, SpaceId, UnixMillis, Value, Versionstamp,
+};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::Waker;
 
 /// Something the engine may not do.
 #[derive(Debug, Clone)]
@@ -47,6 +52,13 @@ pub struct Summary {
     pub restarts: u64,
     pub poisoned: u64,
     pub full: u64,
+    pub memory_full: u64,
+    pub too_old: u64,
+    pub gaps: u64,
+    pub checkpoints: u64,
+    pub merges: u64,
+    pub evictions: u64,
+    pub loads: u64,
 }
 
 impl std::ops::AddAssign<&Summary> for Summary {
@@ -61,6 +73,13 @@ impl std::ops::AddAssign<&Summary> for Summary {
         self.restarts += other.restarts;
         self.poisoned += other.poisoned;
         self.full += other.full;
+        self.memory_full += other.memory_full;
+        self.too_old += other.too_old;
+        self.gaps += other.gaps;
+        self.checkpoints += other.checkpoints;
+        self.merges += other.merges;
+        self.evictions += other.evictions;
+        self.loads += other.loads;
     }
 }
 
@@ -245,10 +264,55 @@ impl Simulation {
         }
         self.heal();
         self.power_failure()?;
-        self.verify()?;
         self.drain()?;
+        self.tidy()?;
         self.restart()?;
         self.summary.trace_hash ^= self.disk.trace_hash();
+        Ok(())
+    }
+
+    /// Nothing goes wrong any more: expired entries, dead versions and old files go.
+    fn tidy(&mut self) -> Step {
+        self.held.clear();
+        while let Some(commit) = self.engine().engine().sweep_commit(100) {
+            self.submit_commit(&commit)?;
+            self.drain()?;
+        }
+        let pin = self.pin()?;
+        let at = Versionstamp::from_raw(pin.stamp());
+        for space in self.workload.style.spaces.clone() {
+            let visible = self.truth.range(space, &KeyRange::all(), at, pin.time()).len() as u64;
+            let counted = self.engine().engine().count(space, b"", None);
+            ensure!(
+                counted <= visible,
+                "{space:?} has {counted} entries after a sweep, {visible} are visible"
+            );
+        }
+        self.engine().run(Job::Checkpoint).map_err(|error| format!("the last checkpoint: {error}"))?;
+        for round in 0.. {
+            let more = self.engine().engine().merge_step(100_000, &MERGE_OFTEN);
+            let more = more.map_err(|error| format!("the last merge: {error}"))?;
+            ensure!(round < 100, "merging does not come to an end");
+            if !more {
+                break;
+            }
+        }
+        let stats = self.engine().engine().stats();
+        let segments = MERGE_OFTEN.segments_max as u64;
+        ensure!(stats.segments <= segments, "{} segments are left, {segments} are allowed", stats.segments);
+        let files = self.disk.files();
+        let count = |dir: &str, end: &str| {
+            files.iter().filter(|(path, _)| path.starts_with(dir) && path.ends_with(end)).count() as u64
+        };
+        let (named, found) = (stats.segments, count("segments/", ".seg"));
+        ensure!(named == found, "{named} segments are named, {found} files are there");
+        let (logs, allowed) = (count("wal/", ".log"), 2 + self.options.log.spare_files_max as u64);
+        let first = self.engine().engine().manifest().first_log;
+        let what = "log files are left after a checkpoint";
+        ensure!(
+            logs <= allowed,
+            "{logs} {what}, {allowed} are allowed, the first live one is {first}: {files:?}"
+        );
         Ok(())
     }
 
@@ -267,8 +331,10 @@ impl Simulation {
             return self.job();
         }
         match self.random.below(100) {
-            0..=39 => self.submit(),
-            40..=59 => self.log_step(),
+            0..=36 => self.submit(),
+            37..=39 => self.submit_exclusive(),
+            40..=57 => self.log_step(),
+            58..=59 => self.want_durable(),
             60..=74 => self.read(),
             75..=77 => self.take_snapshot(),
             78..=82 => self.read_snapshot(),
@@ -359,6 +425,11 @@ impl Simulation {
     fn submit_commit(&mut self, commit: &Commit) -> Step {
         let submitted = self.engine().submit(commit);
         tell!(self, "at {:?} {commit:?} -> {submitted:?}", self.clock.now());
+        self.decided(commit, submitted)
+    }
+
+    /// Holds the outcome of a commit against the truth.
+    fn decided(&mut self, commit: &Commit, submitted: Submitted) -> Step {
         self.summary.submitted += 1;
         self.look_for_rollback();
         let now = self.clock.now();
@@ -382,6 +453,11 @@ impl Simulation {
                 ensure!(submitted.depends_on >= stamp, "a commit depends on itself");
             }
             Err(error) => self.refused(commit, error, submitted.depends_on)?,
+        }
+        match &submitted.outcome {
+            Err(CommitError::MemoryFull { .. }) => self.summary.memory_full += 1,
+            Err(CommitError::TooOld { .. }) => self.summary.too_old += 1,
+            _ => {}
         }
         let is_commit = submitted.outcome.is_ok();
         self.summary.refused += u64::from(!is_commit);
@@ -433,6 +509,86 @@ impl Simulation {
             );
         }
         Ok(())
+    }
+
+    /// A transaction: it reads under the commit lock and writes what follows from that.
+    fn submit_exclusive(&mut self) -> Step {
+        if self.waiting.len() >= self.weather.clients {
+            return self.log_step();
+        }
+        let (space, key) = (self.workload.style.space(&self.random), self.workload.style.key(&self.random));
+        let place = (space, key.clone().into_bytes());
+        let mut read = Ok(None);
+        let submitted = self.engine().engine().submit_exclusive(|pin| {
+            read = self.engine().get(pin, space, &place.1);
+            let value = match read.as_ref() {
+                Ok(Some(found)) => Value::from(found.live.value.data.len() as i64),
+                _ => Value::from("first"),
+            };
+            let set = Operation::Set { value, expiry: Expiry::Keep };
+            Ok::<_, Infallible>(Commit::new().mutate(space, key.clone(), set))
+        });
+        let Ok(submitted) = submitted;
+        tell!(self, "read {read:?} and wrote behind it {submitted:?}");
+        let read = match read {
+            Ok(read) => read,
+            Err(error) => return self.read_error(&error),
+        };
+        let Ok(placed) = &submitted.outcome else {
+            let value = Value::null();
+            let set = Operation::Set { value, expiry: Expiry::Keep };
+            return self.decided(&Commit::new().mutate(space, key, set), submitted);
+        };
+        let expected = self.truth.get(&place, Versionstamp::MAX, placed.log_time);
+        self.same(&place, expected.as_ref(), read.as_ref())
+            .map_err(|what| format!("a transaction at {placed:?} read what it does not follow on: {what}"))?;
+        let value = match &read {
+            Some(found) => Value::from(found.live.value.data.len() as i64),
+            None => Value::from("first"),
+        };
+        let set = Operation::Set { value, expiry: Expiry::Keep };
+        self.decided(&Commit::new().mutate(space, key, set), submitted)
+    }
+
+    /// Somebody wants more than the database's own durability and gets it with the next groups.
+    fn want_durable(&mut self) -> Step {
+        let last = self.truth.last();
+        let waker = Waker::noop();
+        match self.engine().engine().poll_wait(last, Durability::Fsync, waker) {
+            Some(Ok(())) => {
+                let durable = self.engine().durable();
+                ensure!(durable >= last, "{last:?} is called durable, {durable:?} is");
+                Ok(())
+            }
+            Some(Err(CommitError::Poisoned(_) | CommitError::DiskFull)) if self.faults || self.was_full => {
+                Ok(())
+            }
+            Some(Err(error)) => Err(format!("waiting for {last:?}: {error}")),
+            None => {
+                loop {
+                    let stepped = self.engine().log_step();
+                    tell!(self, "log step for {last:?}: {stepped:?}");
+                    self.look_for_rollback();
+                    match stepped {
+                        Ok(true) => self.was_full = false,
+                        Ok(false) => break,
+                        Err(CommitError::DiskFull) if self.faults => {
+                            self.was_full = true;
+                            return Ok(());
+                        }
+                        Err(CommitError::Poisoned(_)) if self.faults => {
+                            self.sync_failed = true;
+                            return Ok(());
+                        }
+                        Err(error) => return Err(format!("the log failed without a reason: {error}")),
+                    }
+                }
+                self.deliver();
+                let durable = self.engine().durable();
+                ensure!(durable >= last, "somebody waits for {last:?} to be durable, {durable:?} is");
+                Ok(())
+            }
+        }
     }
 
     /// What a commit may come to on a state, at one of the times that are possible.
@@ -746,6 +902,7 @@ impl Simulation {
         let changes = match self.engine().engine().changes(from, limit) {
             Ok(changes) => changes,
             Err(ChangesError::Gap { restart_at }) => {
+                self.summary.gaps += 1;
                 let behind = restart_at > from || from > visible;
                 ensure!(behind, "the feed has a gap behind {from:?} and begins at {restart_at:?}");
                 let checkpoint = self.engine().engine().checkpoint_stamp();
@@ -787,6 +944,16 @@ impl Simulation {
             let expected = self.truth.count(space);
             ensure!(entries == expected, "{space:?} counts {entries} entries, expected {expected}");
         }
+        // Tokens are entries, too, and are not counted here.
+        if self.workload.style.token_percent == 0 && self.truth.last() <= self.engine().visible() {
+            let stats = self.engine().engine().stats();
+            let found = (stats.entries, stats.key_bytes, stats.value_bytes, stats.expiring);
+            let expected = self.truth.totals();
+            ensure!(
+                found == expected,
+                "entries, key bytes, value bytes, expiring: {found:?}, expected {expected:?}"
+            );
+        }
         let places: Vec<Place> = self.truth.places().cloned().collect();
         for place in places {
             let expected = self.truth.get(&place, Versionstamp::from_raw(pin.stamp()), pin.time());
@@ -825,6 +992,7 @@ impl Simulation {
         self.deliver();
         ensure!(self.waiting.is_empty(), "close left answers waiting");
         let last = self.truth.last();
+        self.count_work();
         self.seen = self.engine().visible();
         self.subject = None;
         self.rollbacks = 0;
@@ -876,7 +1044,16 @@ impl Simulation {
         self.recover(floor, true)
     }
 
+    fn count_work(&mut self) {
+        let stats = self.engine().engine().stats();
+        self.summary.checkpoints += stats.checkpoints;
+        self.summary.merges += stats.merges;
+        self.summary.evictions += stats.evictions;
+        self.summary.loads += stats.loads;
+    }
+
     fn end(&mut self, disk: FaultDisk) {
+        self.count_work();
         self.seen = self.engine().visible();
         self.subject = None;
         self.waiting.clear();

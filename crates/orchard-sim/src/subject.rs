@@ -27,7 +27,7 @@ pub enum Job {
 }
 
 /// Two segments are enough for a merge, so that short runs have some.
-const MERGE_OFTEN: PlanOptions =
+pub const MERGE_OFTEN: PlanOptions =
     PlanOptions { fan_out: 2, segments_max: 3, small_size_bytes: 4_096, space_percent_max: 180 };
 
 /// A world of which the disk is given and the rest follows from `seed`.

@@ -6,9 +6,12 @@ use orchard_engine::changes::ChangesError;
 use orchard_engine::engine::{Engine, EngineOptions};
 use orchard_engine::error::CommitError;
 use orchard_env::fault::{CrashStyle, Failure, FaultDisk, FaultPlan};
+use orchard_env::{Clock, Env, ManualClock};
 use orchard_sim::oracle::key;
 use orchard_sim::subject::{small_options, world};
-use orchard_types::{Commit, Durability, Expiry, Operation, SpaceId, Versionstamp};
+use orchard_types::{Commit, Durability, DurationMs, Expiry, Operation, SpaceId, UnixMillis, Versionstamp};
+use std::convert::Infallible;
+use std::sync::Arc;
 
 const SPACE: SpaceId = SpaceId::DEFAULT;
 
@@ -151,5 +154,45 @@ fn a_disk_with_space_again_is_noticed_when_no_index_is_reserved() {
         engine.drain_log().expect("there is space again");
         engine.idle_step().expect("there is space again");
         put(&engine, "again");
+    }
+}
+
+/// Found by seed 4378: a transaction read at the time of a group that it could no longer join, saw an entry that had
+/// expired by the time of its own group, and gave it a new life without end.
+#[test]
+fn a_transaction_reads_at_the_time_of_its_own_group() {
+    let options = EngineOptions { durability: Durability::None, ..small_options() };
+    let disk = FaultDisk::new(1);
+    let clock = Arc::new(ManualClock::at(UnixMillis(1_700_000_000_000)));
+    let env = Env { clock: clock.clone(), ..world(&disk, 1) };
+    let engine = Engine::open(env, options).expect("opens");
+    let brief = Operation::Set { value: "brief".into(), expiry: Expiry::After(DurationMs(10)) };
+    engine.submit(&Commit::new().mutate(SPACE, key(b"a"), brief)).outcome.expect("applies");
+    clock.advance_ms(20);
+    assert!(!has(&engine, "a"), "a reader has moved the log's clock");
+    let submitted = engine.submit_exclusive(|pin| {
+        assert!(pin.time() >= clock.now());
+        assert_eq!(engine.get_at(pin, SPACE, b"a").expect("reads"), None);
+        Ok::<_, Infallible>(set("b"))
+    });
+    let Ok(submitted) = submitted;
+    assert_eq!(submitted.outcome.expect("applies").log_time, clock.now());
+}
+
+/// Found by seed 18: log files that no manifest needed came back with crashes and were kept for ever, and each unclean
+/// end of an unchanged database added one more.
+#[test]
+fn log_files_do_not_pile_up_over_crashes() {
+    let options = small_options();
+    let mut disk = FaultDisk::new(1);
+    for round in 0..40 {
+        let engine = open(&disk, &options);
+        if round < 20 {
+            put(&engine, "a");
+            engine.checkpoint().expect("writes");
+        }
+        disk = disk.crash(CrashStyle::LoseAll);
+        let logs = disk.files().iter().filter(|(path, _)| path.ends_with(".log")).count();
+        assert!(logs <= 4, "round {round}: {:?}", disk.files());
     }
 }

@@ -423,16 +423,16 @@ impl Simulation {
     }
 
     fn submit_commit(&mut self, commit: &Commit) -> Step {
+        let started = self.clock.now();
         let submitted = self.engine().submit(commit);
         tell!(self, "at {:?} {commit:?} -> {submitted:?}", self.clock.now());
-        self.decided(commit, submitted)
+        self.decided(commit, submitted, started)
     }
 
     /// Holds the outcome of a commit against the truth.
-    fn decided(&mut self, commit: &Commit, submitted: Submitted) -> Step {
+    fn decided(&mut self, commit: &Commit, submitted: Submitted, started: UnixMillis) -> Step {
         self.summary.submitted += 1;
         self.look_for_rollback();
-        let now = self.clock.now();
         match &submitted.outcome {
             Ok(placed) if placed.repeated => {
                 let stamp = Versionstamp::new(self.index_max + 1, 0);
@@ -444,7 +444,7 @@ impl Simulation {
             Ok(placed) => {
                 let (stamp, log_time) = (placed.versionstamp, placed.log_time);
                 ensure!(stamp > self.truth.last(), "stamp {stamp:?} after {:?}", self.truth.last());
-                self.saw_group(stamp, log_time, now)?;
+                self.saw_group(stamp, log_time, started)?;
                 let expected = self.truth.apply(commit, stamp, log_time);
                 ensure!(
                     expected == Outcome::Committed,
@@ -466,7 +466,7 @@ impl Simulation {
         Ok(())
     }
 
-    fn saw_group(&mut self, stamp: Versionstamp, log_time: UnixMillis, now: UnixMillis) -> Step {
+    fn saw_group(&mut self, stamp: Versionstamp, log_time: UnixMillis, started: UnixMillis) -> Step {
         let (index, time) = self.group;
         if stamp.index() == index {
             ensure!(log_time == time, "one group has two times: {time:?}, {log_time:?}");
@@ -484,10 +484,10 @@ impl Simulation {
             "a group's time {log_time:?} lies before a reader's {:?}",
             self.read_time
         );
-        let latest = self.clock_max.max(now);
+        let latest = self.clock_max.max(self.clock.now());
         ensure!(log_time <= latest.max(time), "log time {log_time:?} is ahead of the clock {latest:?}");
         if !self.jumped {
-            ensure!(log_time >= now, "log time {log_time:?} is behind the clock {now:?}");
+            ensure!(log_time >= started, "log time {log_time:?} is behind the clock {started:?}");
         }
         self.index_max = stamp.index();
         self.group = (stamp.index(), log_time);
@@ -518,6 +518,7 @@ impl Simulation {
         }
         let (space, key) = (self.workload.style.space(&self.random), self.workload.style.key(&self.random));
         let place = (space, key.clone().into_bytes());
+        let started = self.clock.now();
         let mut read = Ok(None);
         let submitted = self.engine().engine().submit_exclusive(|pin| {
             read = self.engine().get(pin, space, &place.1);
@@ -537,7 +538,7 @@ impl Simulation {
         let Ok(placed) = &submitted.outcome else {
             let value = Value::null();
             let set = Operation::Set { value, expiry: Expiry::Keep };
-            return self.decided(&Commit::new().mutate(space, key, set), submitted);
+            return self.decided(&Commit::new().mutate(space, key, set), submitted, started);
         };
         let expected = self.truth.get(&place, Versionstamp::MAX, placed.log_time);
         self.same(&place, expected.as_ref(), read.as_ref())
@@ -547,7 +548,7 @@ impl Simulation {
             None => Value::from("first"),
         };
         let set = Operation::Set { value, expiry: Expiry::Keep };
-        self.decided(&Commit::new().mutate(space, key, set), submitted)
+        self.decided(&Commit::new().mutate(space, key, set), submitted, started)
     }
 
     /// Somebody wants more than the database's own durability and gets it with the next groups.

@@ -213,7 +213,8 @@ impl Engine {
     }
 
     /// Lets `build` read the newest applied state and make a commit of it while no other commit can come between; it is
-    /// run again if something had to be loaded first. `build` must not call the engine but for reads of its snapshot.
+    /// run again if something had to be loaded first. `build` must not call the engine but for reads of its snapshot. An
+    /// empty commit is not written: its outcome depends on what `build` may have read.
     ///
     /// # Errors
     /// What `build` says.
@@ -252,6 +253,12 @@ impl Engine {
                         })
                     });
                     let attempt = match built {
+                        Ok(Ok((commit, _))) if commit == Commit::default() => {
+                            // It only read: what it says stands where the newest applied commit stands.
+                            let versionstamp = Versionstamp::from_raw(pin.stamp());
+                            let outcome = Ok(Placed { versionstamp, log_time, repeated: false });
+                            Some(Attempt::Done(Submitted { outcome, depends_on: versionstamp }))
+                        }
                         Ok(Ok((commit, bytes))) => {
                             core.make_room(self, bytes.len());
                             let fits = core.open.is_some();
@@ -542,9 +549,15 @@ impl Engine {
     pub(crate) fn purge(&self, core: &mut Core, budget: usize) {
         for _ in 0..budget.min(core.purge.len()) {
             let Some((key, stamp)) = core.purge.pop_front() else { break };
+            // A commit may write again what it deleted, at the same stamp.
+            let is_newest =
+                |version: orchard_map::Version<'_>| version.stamp() == stamp && version.is_tombstone();
+            if !core.map.newest(&key).is_some_and(is_newest) {
+                continue;
+            }
             if core.map.remove(&key, stamp) {
                 core.floor = core.floor.max(Versionstamp::from_raw(stamp));
-            } else if core.map.newest(&key).is_some_and(|version| version.stamp() == stamp) {
+            } else {
                 // An older version is still chained to it: later.
                 core.purge.push_back((key, stamp));
             }

@@ -131,7 +131,7 @@ pub struct Pending {
 }
 
 impl Pending {
-    fn new(shared: Arc<Shared>, submitted: Submitted, durability: Option<Durability>) -> Pending {
+    pub(crate) fn new(shared: Arc<Shared>, submitted: Submitted, durability: Option<Durability>) -> Pending {
         let own = shared.engine.options().durability;
         // A refusal may rest on commits that are not visible yet, whatever durability its own commit asked for.
         let level = if submitted.outcome.is_ok() { durability.unwrap_or(own) } else { own };

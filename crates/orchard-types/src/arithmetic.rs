@@ -1,10 +1,17 @@
 //! Arithmetic on stored numbers. Frozen: a log is replayed with it.
 //!
 //! `int` and `float` refuse overflow unless told to clamp; `u64` wraps on a plain sum, as Deno's `KvU64` does.
+//!
+//! `v8` sums are Deno's: a number is added to a number, a bigint to a bigint, nothing overflows, bounds hold for results and
+//! not for the first value of an absent entry. A stored `float` is a number and a stored `int` a bigint, as Deno reads them;
+//! they stay what they are while the result fits. A bigint without bounds may be added to a stored `u64`.
 
 use crate::commit::NumberOp;
 use crate::error::MutationError;
+use crate::limits;
+use crate::v8_number::V8Number;
 use crate::value::{Value, ValueType};
+use num_bigint::BigInt;
 
 /// The bounds of an operation's result.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +42,7 @@ pub fn apply(
         ValueType::Int => apply_int(op, stored, operand, bounds),
         ValueType::Float => apply_float(op, stored, operand, bounds),
         ValueType::U64 => apply_u64(op, stored, operand, bounds),
+        ValueType::V8 if op == NumberOp::Sum => sum_v8(stored, operand, bounds),
         _ => Err(wrong("int, float or u64", operand)),
     }
 }
@@ -133,9 +141,150 @@ fn apply_u64(
     bounded(result, limits, (u64::MIN, u64::MAX), bounds.clamp).map(Value::u64)
 }
 
+fn v8_number(value: &Value) -> Result<V8Number, MutationError> {
+    let number = if value.value_type == ValueType::V8 { V8Number::decode(&value.data).ok() } else { None };
+    number.ok_or_else(|| wrong("v8 number or bigint", value))
+}
+
+/// Holds a result against its bounds; NaN is within all of them, as JavaScript compares it.
+fn within<T: PartialOrd>(
+    result: T,
+    least: Option<T>,
+    most: Option<T>,
+    clamp: bool,
+) -> Result<T, MutationError> {
+    if let Some(least) = least
+        && result < least
+    {
+        return if clamp { Ok(least) } else { Err(MutationError::OutOfBounds) };
+    }
+    if let Some(most) = most
+        && result > most
+    {
+        return if clamp { Ok(most) } else { Err(MutationError::OutOfBounds) };
+    }
+    Ok(result)
+}
+
+fn v8_value(number: V8Number) -> Result<Value, MutationError> {
+    let data = number.encode();
+    if data.len() > limits::VALUE_SIZE_BYTES_MAX {
+        return Err(MutationError::Overflow);
+    }
+    Ok(Value::new(ValueType::V8, data))
+}
+
+fn sum_v8(stored: Option<&Value>, operand: &Value, bounds: Bounds<'_>) -> Result<Value, MutationError> {
+    let added = v8_number(operand)?;
+    let bound = |bound: Option<&Value>| {
+        let Some(bound) = bound else { return Ok(None) };
+        match (v8_number(bound)?, &added) {
+            (number @ V8Number::Number(_), V8Number::Number(_))
+            | (number @ V8Number::BigInt(_), V8Number::BigInt(_)) => Ok(Some(number)),
+            _ => Err(wrong("a bound of the operand's kind", bound)),
+        }
+    };
+    let (least, most) = (bound(bounds.at_least)?, bound(bounds.at_most)?);
+    let is_plain = least.is_none() && most.is_none() && !bounds.clamp;
+    let Some(stored) = stored else { return Ok(operand.clone()) };
+    let found = match stored.value_type {
+        ValueType::Int => stored.as_int().map(|number| V8Number::BigInt(BigInt::from(number))),
+        ValueType::Float => stored.as_float().map(V8Number::Number),
+        ValueType::V8 => Some(v8_number(stored)?),
+        ValueType::U64 => {
+            let counter = stored.as_u64().ok_or_else(|| wrong("u64", stored))?;
+            return match &added {
+                V8Number::BigInt(added) if is_plain => u64::try_from(added)
+                    .map(|added| Value::u64(counter.wrapping_add(added)))
+                    .map_err(|_| MutationError::CannotSum { stored: "KvU64", operand: "BigInt" }),
+                _ => Err(MutationError::CannotSum { stored: "KvU64", operand: added.name() }),
+            };
+        }
+        _ => None,
+    };
+    let found = found.ok_or_else(|| wrong("v8 number or bigint", stored))?;
+    match (found, added) {
+        (V8Number::Number(found), V8Number::Number(added)) => {
+            let number = |bound: Option<V8Number>| match bound {
+                Some(V8Number::Number(bound)) => Some(bound),
+                _ => None,
+            };
+            let result = within(found + added, number(least), number(most), bounds.clamp)?;
+            match stored.value_type {
+                ValueType::Float if !result.is_nan() => Ok(Value::from(result)),
+                _ => v8_value(V8Number::Number(result)),
+            }
+        }
+        (V8Number::BigInt(found), V8Number::BigInt(added)) => {
+            let bigint = |bound: Option<V8Number>| match bound {
+                Some(V8Number::BigInt(bound)) => Some(bound),
+                _ => None,
+            };
+            let result = within(found + added, bigint(least), bigint(most), bounds.clamp)?;
+            match (stored.value_type, i64::try_from(&result)) {
+                (ValueType::Int, Ok(result)) => Ok(Value::from(result)),
+                _ => v8_value(V8Number::BigInt(result)),
+            }
+        }
+        (found, added) => Err(MutationError::CannotSum { stored: found.name(), operand: added.name() }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn number(number: f64) -> Value {
+        Value::new(ValueType::V8, V8Number::Number(number).encode())
+    }
+
+    fn bigint(text: &str) -> Value {
+        Value::new(ValueType::V8, V8Number::BigInt(text.parse().expect("digits")).encode())
+    }
+
+    #[test]
+    fn sums_of_v8_are_frozen() {
+        assert_eq!(sum(number(40.0), number(2.0)), Ok(number(42.0)));
+        assert_eq!(sum(number(0.1), number(0.2)), Ok(number(0.1 + 0.2)));
+        assert_eq!(sum(number(f64::MAX), number(f64::MAX)), Ok(number(f64::INFINITY)), "as JavaScript adds");
+        assert_eq!(sum(number(f64::INFINITY), number(f64::NEG_INFINITY)), Ok(number(f64::NAN)));
+        assert_eq!(sum(bigint("9223372036854775807"), bigint("1")), Ok(bigint("9223372036854775808")));
+        assert_eq!(sum(bigint("5"), bigint("-8")), Ok(bigint("-3")));
+        let cannot = |stored, operand| Err(MutationError::CannotSum { stored, operand });
+        assert_eq!(sum(bigint("1"), number(1.0)), cannot("BigInt", "Number"));
+        assert_eq!(sum(number(1.0), bigint("1")), cannot("Number", "BigInt"));
+        assert_eq!(sum(Value::u64(1), number(1.0)), cannot("KvU64", "Number"));
+        assert_eq!(sum(Value::u64(1), bigint("-1")), cannot("KvU64", "BigInt"));
+        assert_eq!(sum(Value::u64(u64::MAX), bigint("2")), Ok(Value::u64(1)));
+        assert_eq!(sum(41_i64, bigint("1")), Ok(Value::from(42_i64)));
+        assert_eq!(sum(i64::MAX, bigint("1")), Ok(bigint("9223372036854775808")));
+        assert_eq!(sum(1.5_f64, number(1.0)), Ok(Value::from(2.5_f64)));
+        assert_eq!(sum(1.5_f64, bigint("1")), cannot("Number", "BigInt"));
+        assert!(matches!(sum("text", number(1.0)), Err(MutationError::WrongType { found: "text", .. })));
+        let undefined = Value::new(ValueType::V8, vec![0xff, 15, b'_']);
+        assert!(matches!(sum(undefined.clone(), number(1.0)), Err(MutationError::WrongType { .. })));
+        assert!(matches!(sum(number(1.0), undefined), Err(MutationError::WrongType { .. })));
+    }
+
+    #[test]
+    fn bounds_of_v8_hold_for_results() {
+        let (most, least) = (bigint("44"), bigint("0"));
+        let refuse = Bounds { at_least: Some(&least), at_most: Some(&most), clamp: false };
+        let clamp = Bounds { clamp: true, ..refuse };
+        let sum = |stored: &str, operand: &str, bounds| {
+            apply(NumberOp::Sum, Some(&bigint(stored)), &bigint(operand), bounds)
+        };
+        assert_eq!(sum("43", "1", refuse), Ok(bigint("44")));
+        assert_eq!(sum("43", "2", refuse), Err(MutationError::OutOfBounds));
+        assert_eq!(sum("43", "-44", refuse), Err(MutationError::OutOfBounds));
+        assert_eq!(sum("43", "2", clamp), Ok(bigint("44")));
+        assert_eq!(sum("43", "-44", clamp), Ok(bigint("0")));
+        assert_eq!(apply(NumberOp::Sum, None, &bigint("99"), refuse), Ok(bigint("99")), "as Deno has it");
+        let other = apply(NumberOp::Sum, None, &number(1.0), refuse);
+        assert!(matches!(other, Err(MutationError::WrongType { .. })), "bounds of another kind");
+        let counter = apply(NumberOp::Sum, Some(&Value::u64(1)), &bigint("1"), refuse);
+        assert_eq!(counter, Err(MutationError::CannotSum { stored: "KvU64", operand: "BigInt" }));
+    }
 
     fn sum(stored: impl Into<Value>, operand: impl Into<Value>) -> Result<Value, MutationError> {
         apply(NumberOp::Sum, Some(&stored.into()), &operand.into(), Bounds::default())

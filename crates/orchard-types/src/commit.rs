@@ -88,7 +88,7 @@ pub enum Operation {
         /// First key behind the range.
         end: Option<Bytes>,
     },
-    /// Arithmetic on an `int`, `float` or `u64` entry.
+    /// Arithmetic on an `int`, `float` or `u64` entry, or a sum on a `v8` number or bigint.
     Number {
         /// The operation.
         op: NumberOp,
@@ -208,7 +208,10 @@ impl Commit {
                         value.data.len()
                     }
                     Operation::DeleteRange { end } => end.as_ref().map_or(0, Bytes::len),
-                    Operation::Number { .. } => 8,
+                    Operation::Number { operand, at_least, at_most, .. } => {
+                        let bounds = [at_least, at_most].into_iter().flatten();
+                        operand.data.len() + bounds.map(|bound| bound.data.len()).sum::<usize>()
+                    }
                     Operation::Delete | Operation::DeleteIfStamp(_) | Operation::Touch { .. } => 0,
                 }
         });
@@ -238,6 +241,15 @@ impl Commit {
             match &mutation.operation {
                 Operation::Set { value, .. } | Operation::SetWithVersionstampSuffix { value, .. } => {
                     LimitError::check("value_size_bytes", limits::VALUE_SIZE_BYTES_MAX, value.data.len())?;
+                }
+                Operation::Number { operand, at_least, at_most, .. } => {
+                    for value in [Some(operand), at_least.as_ref(), at_most.as_ref()].into_iter().flatten() {
+                        LimitError::check(
+                            "value_size_bytes",
+                            limits::VALUE_SIZE_BYTES_MAX,
+                            value.data.len(),
+                        )?;
+                    }
                 }
                 Operation::DeleteRange { end: Some(end) } => {
                     LimitError::check("read_key_size_bytes", limits::READ_KEY_SIZE_BYTES_MAX, end.len())?;

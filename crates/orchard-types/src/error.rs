@@ -53,6 +53,13 @@ pub enum MutationError {
         /// What it found.
         found: &'static str,
     },
+    /// The number found and the number given are of kinds that JavaScript does not add.
+    CannotSum {
+        /// What is stored: `BigInt`, `Number` or `KvU64`.
+        stored: &'static str,
+        /// What was to be added.
+        operand: &'static str,
+    },
     /// The result does not fit the number's type.
     Overflow,
     /// The result lies outside the bounds that the mutation gave.
@@ -67,6 +74,7 @@ impl fmt::Display for MutationError {
             MutationError::WrongType { expected, found } => {
                 write!(f, "the operation needs a value of type {expected}, found {found}")
             }
+            MutationError::CannotSum { stored, operand } => write!(f, "Cannot sum {stored} with {operand}"),
             MutationError::Overflow => f.write_str("the result does not fit the number's type"),
             MutationError::OutOfBounds => f.write_str("the result lies outside the given bounds"),
             MutationError::KeyTooLong(limit) => limit.fmt(f),

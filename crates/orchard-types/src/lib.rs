@@ -13,6 +13,7 @@ pub mod key;
 pub mod limits;
 pub mod read;
 pub mod time;
+pub mod v8_number;
 pub mod value;
 pub mod versionstamp;
 

@@ -195,6 +195,23 @@ impl Commit {
         self.mutate(space, key, Operation::Delete)
     }
 
+    /// The same commit in another database: whatever it names in the default database is meant there.
+    #[must_use]
+    pub fn in_database(mut self, space: SpaceId) -> Commit {
+        let there = |of: &mut SpaceId| {
+            if *of == SpaceId::DEFAULT {
+                *of = space;
+            }
+        };
+        for check in &mut self.checks {
+            match check {
+                Check::Key { space, .. } | Check::Range { space, .. } => there(space),
+            }
+        }
+        self.mutations.iter_mut().for_each(|mutation| there(&mut mutation.space));
+        self
+    }
+
     /// Key and value bytes that the commit carries.
     pub fn size_bytes(&self) -> usize {
         let checks = self.checks.iter().map(|check| match check {

@@ -13,8 +13,25 @@ pub struct SpaceId(pub u32);
 impl SpaceId {
     /// Database 0, the default.
     pub const DEFAULT: SpaceId = SpaceId(0);
+    /// The elements of collections.
+    pub const ELEMENTS: SpaceId = SpaceId(0xef);
+    /// No database and no part of the system: always empty. What is read of a database that does not exist.
+    pub const NOWHERE: SpaceId = SpaceId(0xffff_feff);
     /// Retry tokens.
     pub const TOKENS: SpaceId = SpaceId(0xffff_ff00);
+    /// The names of databases.
+    pub const NAMES: SpaceId = SpaceId(0xffff_ff01);
+    /// Ids of collections whose header went.
+    pub const ORPHANS: SpaceId = SpaceId(0xffff_ff02);
+    /// Queues.
+    pub const QUEUES: SpaceId = SpaceId(0xffff_ff03);
+    /// Users.
+    pub const USERS: SpaceId = SpaceId(0xffff_ff04);
+
+    /// Whether it is a user's database, rather than the system's.
+    pub const fn is_database(self) -> bool {
+        self.0 != SpaceId::ELEMENTS.0 && self.0 < SpaceId::NOWHERE.0
+    }
 }
 
 /// An opaque ordered byte string of at most [`limits::KEY_SIZE_BYTES_MAX`] bytes.

@@ -24,6 +24,11 @@ pub const RANGE_LIMIT_MAX: usize = 10_000;
 pub const RANGE_LIMIT_DEFAULT: usize = 1_000;
 /// Most ranges in one read.
 pub const READ_RANGES_MAX: usize = 1_000;
+/// Longest name of a database in bytes.
+pub const DATABASE_NAME_SIZE_BYTES_MAX: usize = 256;
+/// Most databases at a time.
+pub const DATABASES_MAX: usize = 65_536;
 
+const _: () = assert!(DATABASE_NAME_SIZE_BYTES_MAX <= KEY_SIZE_BYTES_MAX);
 const _: () = assert!(VALUE_SIZE_BYTES_MAX < COMMIT_SIZE_BYTES_MAX);
 const _: () = assert!(GROUP_COMMITS_MAX <= u16::MAX as usize);

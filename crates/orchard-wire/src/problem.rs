@@ -3,7 +3,7 @@
 //! Over HTTP a problem is `application/problem+json` (RFC 9457); `code` is what programs compare.
 
 use crate::json_text;
-use orcharddb::{CommitError, KeyError, LimitError, ReadError, TokenError};
+use orcharddb::{CommitError, DatabaseError, KeyError, LimitError, ReadError, TokenError};
 use serde_json::{Map, Value as Json};
 use std::fmt;
 
@@ -254,6 +254,15 @@ impl From<KeyError> for Problem {
     }
 }
 
+impl From<DatabaseError> for Problem {
+    fn from(error: DatabaseError) -> Problem {
+        match error {
+            DatabaseError::Limit(error) => error.into(),
+            _ => Problem::new(Kind::BadQuery, error.to_string()),
+        }
+    }
+}
+
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Problem {
         let detail = error.to_string();
@@ -311,6 +320,7 @@ impl From<orcharddb::Error> for Problem {
             orcharddb::Error::Key(error) => error.into(),
             orcharddb::Error::Read(error) => error.into(),
             orcharddb::Error::Commit(error) => error.into(),
+            orcharddb::Error::Database(error) => error.into(),
             _ => Problem::new(Kind::Storage, detail),
         }
     }

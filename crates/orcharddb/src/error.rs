@@ -1,5 +1,6 @@
 //! The error of the embedded API.
 
+use crate::databases::DatabaseError;
 use crate::tuple::KeyError;
 use orchard_engine::error::{CommitError, OpenError, ReadError};
 use orchard_types::LimitError;
@@ -17,6 +18,8 @@ pub enum Error {
     Read(ReadError),
     /// A commit did not happen.
     Commit(CommitError),
+    /// The database is none, or there are too many.
+    Database(DatabaseError),
 }
 
 impl fmt::Display for Error {
@@ -26,6 +29,7 @@ impl fmt::Display for Error {
             Error::Key(error) => error.fmt(f),
             Error::Read(error) => error.fmt(f),
             Error::Commit(error) => error.fmt(f),
+            Error::Database(error) => error.fmt(f),
         }
     }
 }
@@ -59,5 +63,11 @@ impl From<ReadError> for Error {
 impl From<CommitError> for Error {
     fn from(error: CommitError) -> Self {
         Error::Commit(error)
+    }
+}
+
+impl From<DatabaseError> for Error {
+    fn from(error: DatabaseError) -> Self {
+        Error::Database(error)
     }
 }

@@ -8,6 +8,7 @@
 //! # Ok::<(), orcharddb::Error>(())
 //! ```
 
+mod databases;
 mod db;
 mod drive;
 mod error;
@@ -16,6 +17,7 @@ mod snapshot;
 mod transaction;
 pub mod tuple;
 
+pub use databases::{DatabaseError, check_database_name};
 pub use db::{Db, Options, Pending, Stats};
 pub use error::Error;
 pub use orchard_engine::engine::{Committed, EngineOptions};

@@ -183,7 +183,7 @@ fn expiry_and_durability_are_parameters() {
             (400, "bad_query".into())
         );
     }
-    for query in ["tll=1h", "a=b", "db=x"] {
+    for query in ["tll=1h", "a=b", "database=x"] {
         let reply = server.put(&format!("/v1/kv/k?{query}"), "text/plain", b"v");
         assert_eq!(reply.problem(), (400, "unknown_parameter".into()), "{query}");
     }

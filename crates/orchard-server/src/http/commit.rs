@@ -16,7 +16,9 @@ pub(super) async fn handle(
     parts: &Parts,
     body: Incoming,
 ) -> Result<Response<Body>, Problem> {
-    reply::parameters(parts)?.finish()?;
+    let mut parameters = reply::parameters(parts)?;
+    let db = reply::take_db(&mut parameters)?;
+    parameters.finish()?;
     if let Some(content_type) = reply::header(parts, CONTENT_TYPE)?
         && !media::is_json(content_type)
     {
@@ -26,13 +28,14 @@ pub(super) async fn handle(
     let body = body.read(session, "body_size_bytes", BODY_SIZE_BYTES_MAX).await?;
     let bytes = body.bytes.clone();
     let request = work(bytes.len(), move || commit_json::parse(&bytes)).await?;
-    match session.commit(&request.commit, request.durability).await {
+    let commit = request.commit.in_database(session.space_for_write(db.as_deref())?);
+    match session.commit(&commit, request.durability).await {
         Ok(committed) => {
             let mut response = reply::json(commit_json::render_reply(&committed));
             reply::set(&mut response, ETAG, &etag::render(committed.versionstamp));
             Ok(response)
         }
-        Err(CommitError::CheckFailed(failures)) => Err(commit_json::check_failed(&request.commit, &failures)),
+        Err(CommitError::CheckFailed(failures)) => Err(commit_json::check_failed(&commit, &failures)),
         Err(error) => Err(error.into()),
     }
 }

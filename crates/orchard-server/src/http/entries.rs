@@ -94,11 +94,12 @@ async fn get(
     mut parameters: Parameters,
     key: &Key,
 ) -> Result<Response<Body>, Problem> {
+    let db = reply::take_db(&mut parameters)?;
     reply::take_consistency(&mut parameters)?;
     parameters.finish()?;
     let conditions = Conditions::read(parts)?;
     session.settle().await?;
-    let entry = session.server().db.get(key)?;
+    let entry = session.server().db.get_in(session.space_for_read(db.as_deref())?, key)?;
     let version = entry.as_ref().map(|entry| entry.versionstamp);
     if conditions.if_match.as_ref().is_some_and(|tags| !tags.name(version, false)) {
         return Err(precondition_failed(version));
@@ -155,6 +156,7 @@ async fn put(
 ) -> Result<Response<Body>, Problem> {
     let ttl = parameters.take_text("ttl")?;
     let expires_at = parameters.take_text("expires_at")?;
+    let db = reply::take_db(&mut parameters)?;
     let durability = reply::take_durability(&mut parameters)?;
     parameters.finish()?;
     let expiry = commit_json::parse_expiry(ttl.as_deref(), expires_at.as_deref())
@@ -173,7 +175,8 @@ async fn put(
     let value = work(bytes.len(), move || media::value(content_type.as_deref(), bytes)).await?;
     let operation = Operation::Set { value, expiry };
     let created = conditions.only_version() == Some(None);
-    let committed = commit_if(session, key, &conditions, operation, durability).await?;
+    let space = session.space_for_write(db.as_deref())?;
+    let committed = commit_if(session, space, key, &conditions, operation, durability).await?;
     let mut response = reply::json(commit_json::render_reply(&committed));
     reply::set(&mut response, ETAG, &etag::render(committed.versionstamp));
     if created {
@@ -189,18 +192,25 @@ async fn delete(
     mut parameters: Parameters,
     key: &Key,
 ) -> Result<Response<Body>, Problem> {
+    let db = reply::take_db(&mut parameters)?;
     let durability = reply::take_durability(&mut parameters)?;
     parameters.finish()?;
     let conditions = Conditions::read(parts)?;
-    let committed = delete_existing(session, key, &conditions, durability).await?;
+    let space = session.space_for_read(db.as_deref())?;
+    let committed = delete_existing(session, space, key, &conditions, durability).await?;
     Ok(reply::json(commit_json::render_reply(&committed)))
 }
 
-fn commit_of(key: &Key, operation: Operation, expected: Option<Option<Versionstamp>>) -> Commit {
-    let mutation = Mutation { space: SpaceId::DEFAULT, key: key.clone(), operation };
+fn commit_of(
+    space: SpaceId,
+    key: &Key,
+    operation: Operation,
+    expected: Option<Option<Versionstamp>>,
+) -> Commit {
+    let mutation = Mutation { space, key: key.clone(), operation };
     let mut commit = Commit { mutations: vec![mutation], ..Commit::new() };
     if let Some(expected) = expected {
-        commit.checks.push(Check::Key { space: SpaceId::DEFAULT, key: key.clone().into_bytes(), expected });
+        commit.checks.push(Check::Key { space, key: key.clone().into_bytes(), expected });
     }
     commit
 }
@@ -208,33 +218,35 @@ fn commit_of(key: &Key, operation: Operation, expected: Option<Option<Versionsta
 /// Writes if the conditions hold at that very commit.
 async fn commit_if(
     session: &Session,
+    space: SpaceId,
     key: &Key,
     conditions: &Conditions,
     operation: Operation,
     durability: Option<Durability>,
 ) -> Result<Committed, Problem> {
     if conditions.is_none() {
-        return Ok(session.commit(&commit_of(key, operation, None), durability).await?);
+        return Ok(session.commit(&commit_of(space, key, operation, None), durability).await?);
     }
     if let Some(expected) = conditions.only_version() {
-        return match session.commit(&commit_of(key, operation, Some(expected)), durability).await {
+        return match session.commit(&commit_of(space, key, operation, Some(expected)), durability).await {
             Err(CommitError::CheckFailed(failures)) => {
                 Err(precondition_failed(failures.first().and_then(|failure| failure.found)))
             }
             other => Ok(other?),
         };
     }
-    write_seen(session, key, operation, durability, |version| conditions.check(version)).await
+    write_seen(session, space, key, operation, durability, |version| conditions.check(version)).await
 }
 
 /// Deletes the entry; refuses if there is none, so that a reply of 200 means that this request deleted it.
 pub(super) async fn delete_existing(
     session: &Session,
+    space: SpaceId,
     key: &Key,
     conditions: &Conditions,
     durability: Option<Durability>,
 ) -> Result<Committed, Problem> {
-    write_seen(session, key, Operation::Delete, durability, |version| {
+    write_seen(session, space, key, Operation::Delete, durability, |version| {
         conditions.check(version)?;
         if version.is_some() { Ok(()) } else { Err(not_found()) }
     })
@@ -244,6 +256,7 @@ pub(super) async fn delete_existing(
 /// Looks at the entry's version, decides, and writes if it still has that version; again if it does not.
 async fn write_seen(
     session: &Session,
+    space: SpaceId,
     key: &Key,
     operation: Operation,
     durability: Option<Durability>,
@@ -251,9 +264,9 @@ async fn write_seen(
 ) -> Result<Committed, Problem> {
     session.settle().await?;
     for _ in 0..TRIES {
-        let version = session.server().db.get(key)?.map(|entry| entry.versionstamp);
+        let version = session.server().db.get_in(space, key)?.map(|entry| entry.versionstamp);
         decide(version)?;
-        match session.commit(&commit_of(key, operation.clone(), Some(version)), durability).await {
+        match session.commit(&commit_of(space, key, operation.clone(), Some(version)), durability).await {
             Err(CommitError::CheckFailed(_)) => {}
             other => return Ok(other?),
         }

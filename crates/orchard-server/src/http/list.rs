@@ -11,7 +11,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response};
 use orchard_wire::cursor::{Cursor, View};
 use orchard_wire::{Kind, Problem, entry_json, media, range};
-use orcharddb::{KeyRange, ReadError, ScanOptions, Snapshot, limits};
+use orcharddb::{KeyRange, ReadError, ScanOptions, Snapshot, SpaceId, limits};
 
 /// A page ends early when it has this many bytes.
 const PAGE_SIZE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -25,6 +25,7 @@ struct Query {
     keys_only: bool,
     limit: Option<usize>,
     cursor: Option<Cursor>,
+    db: Option<String>,
 }
 
 impl Query {
@@ -38,10 +39,11 @@ impl Query {
         let reverse = parameters.take_flag("reverse")?;
         let keys_only = parameters.take_flag("keys_only")?;
         let cursor = parameters.take("cursor")?;
+        let db = reply::take_db(&mut parameters)?;
         reply::take_consistency(&mut parameters)?;
         parameters.finish()?;
         let cursor = cursor.map(|text| Cursor::decode(&text, &range, reverse)).transpose()?;
-        Ok(Query { range, reverse, keys_only, limit, cursor })
+        Ok(Query { range, reverse, keys_only, limit, cursor, db })
     }
 
     fn rest(&self) -> KeyRange {
@@ -53,12 +55,13 @@ pub(super) async fn handle(session: &Session, parts: &Parts) -> Result<Response<
     let query = Query::read(parts)?;
     session.settle().await?;
     let snapshot = snapshot(session, &query)?;
+    let space = session.space_for_read(query.db.as_deref())?;
     let versionstamp = snapshot.versionstamp();
     let mut response = if reply::accepts(parts, media::NDJSON) {
         let (reverse, keys_only) = (query.reverse, query.keys_only);
         // A HEAD needs no entries.
         let limit = if parts.method == Method::HEAD { Some(0) } else { query.limit };
-        let scan = snapshot.scan(query.rest(), ScanOptions { reverse, keys_only, limit });
+        let scan = snapshot.scan_in(space, query.rest(), ScanOptions { reverse, keys_only, limit });
         let mut response = Response::new(Lines::body(scan, keys_only).await?);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media::NDJSON));
         response
@@ -72,7 +75,7 @@ pub(super) async fn handle(session: &Session, parts: &Parts) -> Result<Response<
                 .with("actual", limit));
         }
         let reading = snapshot.clone();
-        let page = tokio::task::spawn_blocking(move || page(&reading, &query, limit)).await;
+        let page = tokio::task::spawn_blocking(move || page(&reading, space, &query, limit)).await;
         let page = page.map_err(|_| Problem::new(Kind::Internal, "reading the range failed"))??;
         if page.has_more {
             session.server().snapshots.keep(snapshot);
@@ -119,7 +122,7 @@ struct Page {
 }
 
 /// Reads one page. Runs where blocking is allowed.
-fn page(snapshot: &Snapshot, query: &Query, limit: usize) -> Result<Page, Problem> {
+fn page(snapshot: &Snapshot, space: SpaceId, query: &Query, limit: usize) -> Result<Page, Problem> {
     // One more than wanted tells whether there is more.
     let options = ScanOptions {
         reverse: query.reverse,
@@ -129,7 +132,7 @@ fn page(snapshot: &Snapshot, query: &Query, limit: usize) -> Result<Page, Proble
     let mut body = b"{\"entries\":[".to_vec();
     let mut last = None;
     let mut has_more = false;
-    for (count, entry) in snapshot.scan(query.rest(), options).enumerate() {
+    for (count, entry) in snapshot.scan_in(space, query.rest(), options).enumerate() {
         let entry = match entry {
             Err(ReadError::SnapshotTooOld) => return Err(too_old(query, view(snapshot))),
             other => other?,

@@ -6,7 +6,7 @@ use hyper::header::{CACHE_CONTROL, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use orchard_wire::{Kind, Problem, media, percent, query, value_json};
-use orcharddb::{Commit, Key, SpaceId, Value, tuple};
+use orcharddb::{Commit, Key, Value, tuple};
 use tracing::{error, info};
 
 fn text(status: StatusCode, lines: Vec<u8>) -> Response<Body> {
@@ -69,8 +69,12 @@ fn refused(method: &str, name: Option<&[u8]>, problem: &Problem) -> Response<Bod
     text(status, line)
 }
 
-fn no_parameters(parts: &Parts) -> Result<(), Problem> {
-    reply::parameters(parts)?.finish()
+/// The database of `/get` and `/delete`, which know no other parameter.
+fn database(parts: &Parts) -> Result<Option<String>, Problem> {
+    let mut parameters = reply::parameters(parts)?;
+    let db = reply::take_db(&mut parameters)?;
+    parameters.finish()?;
+    Ok(db)
 }
 
 fn malformed(detail: impl Into<String>) -> Problem {
@@ -90,8 +94,21 @@ struct Put {
     value: Vec<u8>,
 }
 
-fn puts(parts: &Parts) -> Result<Vec<Put>, Problem> {
-    let pairs = query::pairs(parts.uri.query().unwrap_or_default().as_bytes())?;
+/// What `/put` writes, and to which database: `db` names that, so a key named `db` is written by `/v1/kv/db`.
+fn puts(parts: &Parts) -> Result<(Option<String>, Vec<Put>), Problem> {
+    let query = parts.uri.query().unwrap_or_default().as_bytes();
+    let (named, pairs): (Vec<_>, Vec<_>) =
+        query::pairs(query)?.into_iter().partition(|pair| pair.name == b"db");
+    let db = match named.as_slice() {
+        [] => None,
+        [query::Pair { value: Some(name), .. }] => {
+            let name = String::from_utf8(name.clone());
+            let name = name.map_err(|_| malformed("the name of a database is UTF-8"))?;
+            orcharddb::check_database_name(&name)?;
+            Some(name)
+        }
+        _ => return Err(malformed("write db=name once")),
+    };
     if pairs.is_empty() {
         return Err(malformed("write /put?key=value"));
     }
@@ -103,13 +120,14 @@ fn puts(parts: &Parts) -> Result<Vec<Put>, Problem> {
             Ok(Put { name: pair.name, key, value })
         }
     };
-    pairs.into_iter().map(pair).collect()
+    Ok((db, pairs.into_iter().map(pair).collect::<Result<_, _>>()?))
 }
 
 /// `GET /put?key2=baz&k3=v3`: one atomic commit, one line for each pair.
 pub(super) async fn put(session: &Session, parts: &Parts) -> Response<Body> {
-    let puts = match puts(parts) {
-        Ok(puts) => puts,
+    let read = puts(parts).and_then(|(db, puts)| Ok((session.space_for_write(db.as_deref())?, puts)));
+    let (space, puts) = match read {
+        Ok(read) => read,
         Err(problem) => return refused("PUT", None, &problem),
     };
     let mut commit = Commit::new();
@@ -118,7 +136,7 @@ pub(super) async fn put(session: &Session, parts: &Parts) -> Response<Body> {
             Ok(text) => Value::from(text),
             Err(_) => Value::bytes(value.clone()),
         };
-        commit = commit.set(SpaceId::DEFAULT, key.clone(), value);
+        commit = commit.set(space, key.clone(), value);
     }
     match session.commit(&commit, None).await {
         Ok(_) => {
@@ -141,13 +159,14 @@ pub(super) async fn put(session: &Session, parts: &Parts) -> Response<Body> {
 
 /// `GET /get/key2`
 pub(super) async fn get(session: &Session, parts: &Parts, path: &str) -> Response<Body> {
-    let name = match no_parameters(parts).and_then(|()| name(path)) {
-        Ok(name) => name,
-        Err(problem) => return refused("GET", None, &problem),
-    };
+    let (space, name) =
+        match database(parts).and_then(|db| Ok((session.space_for_read(db.as_deref())?, name(path)?))) {
+            Ok(read) => read,
+            Err(problem) => return refused("GET", None, &problem),
+        };
     let found = async {
         session.settle().await?;
-        let entry = session.server().db.get(tuple::name(&name)?)?;
+        let entry = session.server().db.get_in(space, &tuple::name(&name)?)?;
         entry.ok_or_else(|| Problem::new(Kind::KeyNotFound, "there is no such key"))
     };
     match found.await {
@@ -162,13 +181,14 @@ pub(super) async fn get(session: &Session, parts: &Parts, path: &str) -> Respons
 
 /// `GET /delete/key2`
 pub(super) async fn delete(session: &Session, parts: &Parts, path: &str) -> Response<Body> {
-    let name = match no_parameters(parts).and_then(|()| name(path)) {
-        Ok(name) => name,
-        Err(problem) => return refused("DELETE", None, &problem),
-    };
+    let (space, name) =
+        match database(parts).and_then(|db| Ok((session.space_for_read(db.as_deref())?, name(path)?))) {
+            Ok(read) => read,
+            Err(problem) => return refused("DELETE", None, &problem),
+        };
     let deleted = async {
         let key = tuple::name(&name)?;
-        entries::delete_existing(session, &key, &entries::Conditions::default(), None).await
+        entries::delete_existing(session, space, &key, &entries::Conditions::default(), None).await
     };
     match deleted.await {
         Ok(_) => {

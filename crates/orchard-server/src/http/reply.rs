@@ -73,6 +73,15 @@ pub(super) fn accepts(parts: &Parts, media_type: &str) -> bool {
     accept.filter_map(|accept| accept.to_str().ok()).any(|accept| media::accepts(accept, media_type))
 }
 
+/// Takes `db`, the name of a database; see `Session::space_for_read` and `space_for_write`.
+pub(super) fn take_db(parameters: &mut Parameters) -> Result<Option<String>, Problem> {
+    let name = parameters.take_text("db")?;
+    if let Some(name) = &name {
+        orcharddb::check_database_name(name)?;
+    }
+    Ok(name)
+}
+
 /// Takes `durability`.
 pub(super) fn take_durability(parameters: &mut Parameters) -> Result<Option<Durability>, Problem> {
     parameters.take_with("durability", orchard_wire::commit_json::parse_durability)

@@ -1,7 +1,8 @@
 //! What the requests of one connection share: they read at least what they wrote themselves.
 
 use crate::Server;
-use orcharddb::{Commit, CommitError, Committed, Durability, Versionstamp};
+use orchard_wire::Problem;
+use orcharddb::{Commit, CommitError, Committed, Durability, SpaceId, Versionstamp};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,19 @@ impl Session {
 
     pub(crate) fn server(&self) -> &Arc<Server> {
         &self.server
+    }
+
+    /// The database that a read names; an empty one if there is none of this name.
+    pub(crate) fn space_for_read(&self, database: Option<&str>) -> Result<SpaceId, Problem> {
+        match database {
+            None => Ok(self.server.db.database("0")?.unwrap_or_default()),
+            Some(name) => Ok(self.server.db.database(name)?.unwrap_or(SpaceId::NOWHERE)),
+        }
+    }
+
+    /// The database that a write names, created if there is none. The commit that follows waits for that, too.
+    pub(crate) fn space_for_write(&self, database: Option<&str>) -> Result<SpaceId, Problem> {
+        Ok(self.server.db.database_for_write(database.unwrap_or("0"))?)
     }
 
     /// Commits and waits for the acknowledgement.

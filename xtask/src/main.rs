@@ -18,8 +18,8 @@ const COVERAGE_FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-cove
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Ccodegen-units=1 --cfg fuzzing";
 
-const TARGETS: [&str; 7] =
-    ["log_record", "log_frame", "segment_block", "manifest", "tuple_key", "key_path", "json_bodies"];
+const TARGETS: [&str; 8] =
+    ["log_record", "log_frame", "segment_block", "manifest", "tuple_key", "key_path", "json_bodies", "v8"];
 
 const HOST: &str = "x86_64-unknown-linux-gnu";
 

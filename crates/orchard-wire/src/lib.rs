@@ -22,6 +22,7 @@ pub mod protocol;
 pub mod query;
 pub mod range;
 pub mod rfc3339;
+pub mod v8;
 pub mod value_json;
 
 pub use problem::{Kind, Problem};

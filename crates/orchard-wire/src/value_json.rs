@@ -9,6 +9,7 @@
 //! | json | the document, as it was sent |
 //! | bytes | `{"$bytes": "base64"}` |
 //! | u64 | `{"$u64": "5"}` |
+//! | v8 | `{"$v8": rendering}`, see [`crate::v8`] |
 //!
 //! Without a type beside it, JSON is read the other way round: a number without fraction and exponent that fits i64 is an
 //! int, any other number a float, an object whose only member is one of the `$` names above is what that says, any other
@@ -17,6 +18,7 @@
 
 use crate::json_text;
 use crate::problem::{Kind, Problem};
+use crate::v8;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
@@ -57,6 +59,11 @@ fn write_known(out: &mut Vec<u8>, value: &Value) -> bool {
             Some(number) => write_tag(out, "$u64", &number.to_string()),
             None => return false,
         },
+        ValueType::V8 => {
+            out.extend_from_slice(b"{\"$v8\":");
+            v8::to_json(out, &value.data);
+            out.push(b'}');
+        }
         _ => match scalar_text(value) {
             Some(text) => out.extend_from_slice(text.as_bytes()),
             None => return false,
@@ -87,8 +94,13 @@ fn scalar_text(value: &Value) -> Option<String> {
     }
 }
 
-/// The raw body of a value: numbers, bools and null as plain text, everything else as its bytes.
+/// The raw body of a value: numbers, bools and null as plain text, JavaScript values as JSON, everything else as its bytes.
 pub fn raw(value: &Value) -> Bytes {
+    if value.value_type == ValueType::V8 {
+        let mut out = Vec::new();
+        v8::to_json(&mut out, &value.data);
+        return Bytes::from(out);
+    }
     scalar_text(value).map_or_else(|| value.data.clone(), Bytes::from)
 }
 
@@ -98,6 +110,7 @@ pub fn raw_is_json(value: &Value) -> bool {
         ValueType::Json | ValueType::Int | ValueType::U64 | ValueType::Bool | ValueType::Null => {
             value.is_well_formed()
         }
+        ValueType::V8 => true,
         ValueType::Float => value.as_float().is_some_and(f64::is_finite),
         _ => false,
     }
@@ -182,7 +195,7 @@ fn tagged(text: &[u8]) -> Result<Option<Value>, Problem> {
     // Looking at the beginning first keeps documents from being parsed a second time.
     let inside = text.get(1..).unwrap_or_default().trim_ascii_start();
     let starts = |tag: &str| inside.strip_prefix(b"\"").is_some_and(|rest| rest.starts_with(tag.as_bytes()));
-    let Some(tag) = ["$bytes\"", "$u64\"", "$number\""].into_iter().find(|tag| starts(tag)) else {
+    let Some(tag) = ["$bytes\"", "$u64\"", "$number\"", "$v8\""].into_iter().find(|tag| starts(tag)) else {
         return Ok(None);
     };
     let object: std::collections::BTreeMap<String, &serde_json::value::RawValue> =
@@ -190,6 +203,10 @@ fn tagged(text: &[u8]) -> Result<Option<Value>, Problem> {
     let mut members = object.into_iter();
     let (Some((_, content)), None) = (members.next(), members.next()) else { return Ok(None) };
     let tag = tag.trim_end_matches('"');
+    if tag == "$v8" {
+        let bytes = v8::from_json(content.get().as_bytes()).map_err(|error| bad(error.to_string()))?;
+        return Ok(Some(Value::new(ValueType::V8, bytes)));
+    }
     let wrong = |form: &str| bad(format!("{{\"{tag}\": ..}} needs {form}"));
     let content = string(content.get().as_bytes()).map_err(|_| wrong("a string"))?;
     match tag {
@@ -233,6 +250,8 @@ mod tests {
             (Value::json("[1, 2]"), "[1, 2]"),
             (Value::bytes(vec![0, 255]), r#"{"$bytes":"AP8="}"#),
             (Value::u64(u64::MAX), r#"{"$u64":"18446744073709551615"}"#),
+            (Value::new(ValueType::V8, vec![0xff, 15, b'\'', b'I', 2, b',', 1]), r#"{"$v8":{"$set":[1]}}"#),
+            (Value::new(ValueType::V8, vec![1]), r#"{"$v8":{"$raw":"AQ=="}}"#),
         ] {
             assert_eq!(json(&value), text);
             assert_eq!(parse(text.as_bytes()), Ok(value), "{text}");
@@ -295,6 +314,8 @@ mod tests {
             any::<f64>().prop_filter("one NaN", |number| !number.is_nan()).prop_map(Value::from),
             any::<bool>().prop_map(Value::from),
             Just(Value::null()),
+            prop::sample::select(vec!["5", "{\"$map\":[[1,{\"$ref\":0}]]}", "[\"a\",{\"$bytes\":\"AA==\"}]"])
+                .prop_map(|json| Value::new(ValueType::V8, v8::from_json(json.as_bytes()).expect("a form"))),
             any::<u64>().prop_map(Value::u64),
             prop::sample::select(vec!["5", "\"a\"", "{\"$bytes\":\"AA==\"}", "[1, {\"b\": 2.50}]"])
                 .prop_map(Value::json),

@@ -25,6 +25,7 @@ pub use orchard_engine::error::{CommitError, Corruption, OpenError, ReadError, S
 pub use orchard_types::{
     Check, CheckFailure, Commit, Durability, DurationMs, Entry, Expiry, Key, KeyRange, LimitError, Mutation,
     MutationError, NumberOp, Operation, SpaceId, Token, UnixMillis, Value, ValueType, Versionstamp, limits,
+    v8_number,
 };
 pub use scan::{Scan, ScanOptions};
 pub use snapshot::Snapshot;

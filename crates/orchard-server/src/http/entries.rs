@@ -135,7 +135,7 @@ async fn get(
 fn content_type(entry: &Entry, prefers_text: bool) -> &'static str {
     match entry.value.value_type {
         ValueType::Text => media::TEXT,
-        ValueType::Json => media::JSON,
+        ValueType::Json | ValueType::V8 => media::JSON,
         ValueType::Int | ValueType::Float | ValueType::Bool | ValueType::Null | ValueType::U64 => {
             if prefers_text || !value_json::raw_is_json(&entry.value) {
                 media::TEXT

@@ -60,6 +60,13 @@ pub trait State {
     ) -> Option<Replaced>;
     /// Takes back the versions of a key behind `to_stamp`.
     fn undo(&mut self, key: &[u8], to_stamp: u64);
+    /// The keys of a range that are not deleted, if they are few. Whether they are may depend on more than what readers
+    /// see: deleting each of them and [`State::cover`] must come to the same for every reader and check.
+    fn small_range(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Option<Vec<Vec<u8>>>;
+    /// Deletes every version of a range with a stamp below `stamp` at once; `false` if there is no room for that.
+    fn cover(&mut self, lower: &[u8], upper: Option<&[u8]>, stamp: u64) -> bool;
+    /// Takes back what [`State::cover`] did behind `to_stamp`.
+    fn uncover(&mut self, to_stamp: u64);
 }
 
 /// Where a commit stands.
@@ -242,6 +249,33 @@ impl<S: State> Writer<'_, '_, S> {
         }
     }
 
+    fn delete_range(&mut self, lower: &[u8], upper: Option<&[u8]>) {
+        let stamp = self.place.stamp.raw();
+        let (from, to) = (Bound::Included(lower), upper_bound(upper));
+        let keys = match self.state.small_range(from, to) {
+            Some(keys) => keys,
+            None if self.state.cover(lower, upper, stamp) => {
+                // What this commit wrote before has the same stamp, so it is not covered.
+                let inside = |key: &&Vec<u8>| {
+                    lower <= key.as_slice() && upper.is_none_or(|upper| key.as_slice() < upper)
+                };
+                self.effects.keys.iter().filter(inside).cloned().collect()
+            }
+            None => {
+                let mut keys = Vec::new();
+                self.state.each(from, to, &mut |key, stored| {
+                    if !stored.is_tombstone {
+                        keys.push(key.to_vec());
+                    }
+                });
+                keys
+            }
+        };
+        for key in keys {
+            self.delete(&key);
+        }
+    }
+
     /// The live value of a key.
     fn live_value(&self, key: &[u8]) -> Result<Option<Value>, Refusal> {
         let Some(stored) = self.state.newest(key).filter(|stored| is_live(stored, self.place.log_time))
@@ -276,19 +310,7 @@ impl<S: State> Writer<'_, '_, S> {
                 if upper.as_ref().is_some_and(|upper| *upper <= lower) {
                     return Ok(());
                 }
-                let mut keys = Vec::new();
-                self.state.each(
-                    Bound::Included(lower.as_slice()),
-                    upper_bound(upper.as_deref()),
-                    &mut |key, stored| {
-                        if !stored.is_tombstone {
-                            keys.push(key.to_vec());
-                        }
-                    },
-                );
-                for key in keys {
-                    self.write(&key, None, None);
-                }
+                self.delete_range(&lower, upper.as_deref());
             }
             Operation::Number { op, operand, at_least, at_most, clamp, expiry } => {
                 let stored = self.live_value(flat)?;
@@ -377,6 +399,7 @@ pub fn apply<S: State>(
                 for key in &writer.effects.keys {
                     writer.state.undo(key, before);
                 }
+                writer.state.uncover(before);
             }
             return Err(refusal);
         }

@@ -2,6 +2,7 @@
 //!
 //! - A checkpoint takes only versions at or below a stamp that is durable before the segment is written.
 //! - Everything at or below that stamp is in log files before the rotation, everything later behind it.
+//! - Ranges deleted at or below that stamp are erased before the map is read: no file holds a range tombstone.
 //! - The manifest that names the segment is durable before a log file goes; the segment is durable, and has been read
 //!   back, before the manifest names it.
 
@@ -23,6 +24,9 @@ use std::sync::atomic::Ordering;
 
 /// Key and value bytes copied out of the map before they are written.
 const BATCH_SIZE_BYTES: usize = 1 << 20;
+
+/// Keys looked at to erase under one hold of the commit lock.
+const ERASE_BATCH: usize = 1_024;
 
 /// A merge under way.
 pub(crate) struct Merging {
@@ -112,8 +116,11 @@ impl Engine {
     pub fn checkpoint(&self) -> Result<bool, CommitError> {
         let _alone = self.checkpointing.lock();
         let before = self.manifest.lock().checkpoint_stamp;
+        // Most of it before a snapshot keeps what is erased in memory.
+        self.erase_all_through(self.progress.watermark(Durability::None));
         let Some((pin, first_log)) = self.begin_checkpoint(before)? else { return Ok(false) };
         let stamp = pin.stamp();
+        self.erase_all_through(stamp);
         let number = self.take_segment_number();
         let has_older = !self.live_segments().is_empty();
         let keys = self.reader.stats().entries;
@@ -155,6 +162,16 @@ impl Engine {
         drop(core);
         self.stats.checkpoints.fetch_add(1, Ordering::Relaxed);
         Ok(true)
+    }
+
+    /// Turns every deleted range at or below `stamp` into point tombstones, which the checkpoint then writes.
+    fn erase_all_through(&self, stamp: u64) {
+        if mutants::enabled(Mutant::RangeTombstoneNotPersisted) {
+            return;
+        }
+        while self.erase_through(stamp, ERASE_BATCH) {
+            std::thread::yield_now();
+        }
     }
 
     fn retire_log(&self, first_log: u64) {

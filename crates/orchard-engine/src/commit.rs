@@ -9,7 +9,9 @@ use crate::engine::Engine;
 use crate::error::CommitError;
 use crate::expiry::ExpiryIndex;
 use crate::mutants::{self, Mutant};
+use crate::ranges::{Erased, Ranges};
 use crate::snapshot::SnapshotPin;
+use crate::state::Entries;
 use crate::times::TimeIndex;
 use crate::wal::log::{CommitLog, LogError};
 use crate::wal::{Group, record};
@@ -63,6 +65,7 @@ impl Counts {
 /// The state behind the commit lock.
 pub struct Core {
     pub(crate) map: MapWriter,
+    pub(crate) ranges: Ranges,
     /// Index of the next group.
     pub(crate) next_index: u64,
     /// No index at or above this may be given out before a newer manifest is durable.
@@ -84,6 +87,8 @@ pub struct Core {
 
 /// Groups that wait to be written may hold this many bytes before committers have to help.
 const SEALED_GROUPS_MAX: usize = 64;
+/// Keys that a commit looks at to erase, when it has to help.
+const ERASE_BATCH: usize = 1_024;
 /// Versions pruned for every group, at least.
 const RECLAIM_BUDGET_MIN: usize = 1_024;
 
@@ -116,9 +121,20 @@ impl Core {
         place
     }
 
+    /// Counts entries out that became point tombstones.
+    pub(crate) fn settle(&mut self, engine: &Engine, erased: Vec<Erased>) {
+        for erased in erased {
+            erased.settle(&mut self.counts, &mut self.expiry);
+            if !engine.keeps_log() {
+                self.purge.push_back((erased.key, erased.stamp));
+            }
+        }
+    }
+
     /// Takes back everything behind `visible`: the log could not take it.
     fn roll_back(&mut self, engine: &Engine) {
         let visible = engine.progress.visible();
+        self.ranges.take_back(visible);
         let mut undone = Vec::new();
         self.map.scan_changed(Bound::Unbounded, Bound::Unbounded, visible, |version| {
             let kept = std::iter::successors(Some(version), |version| version.older())
@@ -163,6 +179,12 @@ fn only_deletes(commit: &Commit) -> bool {
         })
 }
 
+fn deleted_ranges(commit: &Commit) -> usize {
+    use orchard_types::Operation;
+    let is_range = |operation: &Operation| matches!(operation, Operation::DeleteRange { .. });
+    commit.mutations.iter().filter(|mutation| is_range(&mutation.operation)).count()
+}
+
 /// What came of trying a commit under the commit lock.
 enum Attempt {
     Done(Submitted),
@@ -170,6 +192,8 @@ enum Attempt {
     ReserveFirst,
     /// Too many groups wait to be written.
     WriteFirst,
+    /// Too many deleted ranges wait to be erased.
+    EraseFirst,
     /// A value is on disk only.
     LoadFirst {
         key: Vec<u8>,
@@ -296,6 +320,10 @@ impl Engine {
             Attempt::Done(_) => Ok(()),
             Attempt::ReserveFirst => self.reserve_indexes(),
             Attempt::WriteFirst => self.log_step().map(|_| ()),
+            Attempt::EraseFirst => {
+                self.erase_step(ERASE_BATCH);
+                Ok(())
+            }
             Attempt::LoadFirst { key, stamp } => self.load_resident(&key, stamp),
         }
     }
@@ -316,13 +344,20 @@ impl Engine {
         if core.sealed.len() >= SEALED_GROUPS_MAX {
             return Attempt::WriteFirst;
         }
+        if !core.ranges.is_empty() && !core.ranges.has_room_for(deleted_ranges(commit)) {
+            return Attempt::EraseFirst;
+        }
         let (index, log_time, count) = core.open_group(self);
         let stamp = Versionstamp::new(index, count as u16);
         let times = &core.times;
         let place = Place { stamp, log_time, floor: core.floor, time_of: &|stamp| times.time_of(stamp) };
         let applied = Versionstamp::from_raw(self.progress.watermark(Durability::None));
         let token = commit.token.as_ref().map(|token| (token, record::token_hash(bytes)));
-        match apply::apply(&mut core.map, token, &commit.checks, &commit.mutations, place) {
+        let mut entries = Entries::new(&mut core.map, &mut core.ranges);
+        let applied_now = apply::apply(&mut entries, token, &commit.checks, &commit.mutations, place);
+        let erased = entries.erased;
+        core.settle(self, erased);
+        match applied_now {
             Ok(effects) => {
                 if let Some((versionstamp, log_time)) = effects.repeated {
                     let outcome = Ok(Placed { versionstamp, log_time, repeated: true });
@@ -537,6 +572,28 @@ impl Engine {
             self.stats.idle_group_index.store(index, Ordering::Relaxed);
         }
         self.log_step()
+    }
+
+    /// Looks at up to `limit` keys of the oldest deleted range and erases them. `false` if no range waits to be erased. It
+    /// changes nothing that anybody can see, and is not logged.
+    pub fn erase_step(&self, limit: usize) -> bool {
+        self.erase_through(u64::MAX, limit)
+    }
+
+    /// [`Engine::erase_step`], if the oldest deleted range is at or below `stamp`.
+    pub(crate) fn erase_through(&self, stamp: u64, limit: usize) -> bool {
+        let mut core = self.core.lock();
+        if !core.ranges.any_through(stamp) {
+            return false;
+        }
+        let Core { map, ranges, .. } = &mut *core;
+        let erased = ranges.erase(map, limit);
+        core.settle(self, erased);
+        core.map.reclaim(self.horizon(), limit.saturating_mul(2));
+        if !self.keeps_log() {
+            self.purge(&mut core, limit);
+        }
+        true
     }
 
     /// Stops everything: what is on disk is unknown.

@@ -13,6 +13,7 @@ use crate::format::DatabaseId;
 use crate::log_clock::LogClock;
 use crate::manifest::{CleanEnd, Manifest};
 use crate::progress::Progress;
+use crate::ranges::{RANGE_TOMBSTONES_MAX, SMALL_RANGE_ENTRIES_MAX, SharedRanges};
 use crate::segment::Segment;
 use crate::snapshot::{SnapshotPin, Snapshots};
 use crate::stats::{EngineStats, Stats};
@@ -63,6 +64,10 @@ pub struct EngineOptions {
     /// After a sync that served several committers, how long the next group waits for those just answered at most, in
     /// nanoseconds; 0: not at all.
     pub group_delay_ns_max: u64,
+    /// Deleted ranges whose entries are not erased yet, at most; the next delete of a range helps to erase first.
+    pub range_tombstones_max: usize,
+    /// A range with at most so many entries is deleted entry by entry at once.
+    pub small_range_entries_max: usize,
 }
 
 impl Default for EngineOptions {
@@ -78,6 +83,8 @@ impl Default for EngineOptions {
             snapshot_age_ms_max: 10 * 60 * 1_000,
             snapshot_pinned_bytes_max: 256 << 20,
             group_delay_ns_max: 200_000,
+            range_tombstones_max: RANGE_TOMBSTONES_MAX,
+            small_range_entries_max: SMALL_RANGE_ENTRIES_MAX,
         }
     }
 }
@@ -88,6 +95,8 @@ pub struct Engine {
     pub(crate) options: EngineOptions,
     pub(crate) database: DatabaseId,
     pub(crate) reader: MapReader,
+    /// Live range tombstones.
+    pub(crate) ranges: Arc<SharedRanges>,
     pub(crate) log_clock: LogClock,
     pub(crate) progress: Progress,
     pub(crate) snapshots: Arc<Snapshots>,

@@ -29,23 +29,14 @@ impl ExpiryIndex {
         }
     }
 
-    /// Up to `limit` entries that expire at or before `now_ms`, soonest first.
-    pub fn due(&self, now_ms: u64, limit: usize) -> Vec<Vec<u8>> {
+    /// Up to `limit` entries that expire at or before `now_ms`, soonest first, each with its moment.
+    pub fn due(&self, now_ms: u64, limit: usize) -> Vec<(u64, Vec<u8>)> {
         self.due
             .iter()
             .take_while(|(expires_at_ms, _)| *expires_at_ms <= now_ms)
             .take(limit)
-            .map(|(_, key)| key.to_vec())
+            .map(|(expires_at_ms, key)| (*expires_at_ms, key.to_vec()))
             .collect()
-    }
-
-    /// Takes out whatever stands for a key that has no expiry any more; for a sweep that found the index behind.
-    pub fn forget(&mut self, key: &[u8]) {
-        let stale: Vec<_> = self.due.iter().filter(|(_, due)| due.as_ref() == key).cloned().collect();
-        for item in stale {
-            self.key_bytes -= item.1.len();
-            self.due.remove(&item);
-        }
     }
 
     /// Number of entries.
@@ -61,5 +52,39 @@ impl ExpiryIndex {
     /// Memory in bytes, about.
     pub fn memory_bytes(&self) -> usize {
         self.key_bytes + self.due.len() * ITEM_OVERHEAD_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orchard_env::SeededRandom;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn it_holds_what_a_map_of_expiries_holds() {
+        for seed in 0..20 {
+            let random = SeededRandom::new(seed);
+            let (mut index, mut model) = (ExpiryIndex::default(), BTreeMap::<Vec<u8>, u64>::new());
+            for _ in 0..2_000 {
+                let key = vec![b'k'; random.below(12) as usize];
+                let after = (random.below(3) > 0).then(|| random.below(50));
+                index.change(key.clone(), model.get(&key).copied(), after);
+                match after {
+                    Some(after) => model.insert(key, after),
+                    None => model.remove(&key),
+                };
+                let now = random.below(60);
+                let limit = random.below(15) as usize;
+                let mut due: Vec<_> = model.iter().map(|(key, at)| (*at, key.clone())).collect();
+                due.retain(|(at, _)| *at <= now);
+                due.sort_unstable();
+                due.truncate(limit);
+                assert_eq!(index.due(now, limit), due, "seed {seed}");
+                assert_eq!((index.len(), index.is_empty()), (model.len(), model.is_empty()));
+                let key_bytes: usize = model.keys().map(Vec::len).sum();
+                assert_eq!(index.memory_bytes(), key_bytes + model.len() * ITEM_OVERHEAD_BYTES);
+            }
+        }
     }
 }

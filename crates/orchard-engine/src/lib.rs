@@ -20,6 +20,7 @@ pub mod manifest;
 mod memory;
 pub mod mutants;
 pub mod progress;
+mod ranges;
 pub mod read;
 mod recovery;
 pub mod segment;

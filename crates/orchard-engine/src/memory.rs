@@ -4,6 +4,7 @@ use crate::commit::Submitted;
 use crate::engine::Engine;
 use crate::error::CommitError;
 use crate::format::split_flat_key;
+use crate::ranges::Ranges;
 use bytes::Bytes;
 use orchard_types::{Commit, Key, Mutation, Operation, Versionstamp};
 use std::sync::atomic::Ordering;
@@ -91,20 +92,27 @@ impl Engine {
         let mut commit = Commit::new();
         {
             let mut core = self.core.lock();
-            for flat in core.expiry.due(now.0, limit) {
-                let newest = core
-                    .map
-                    .newest(&flat)
-                    .map(|version| (version.stamp(), version.expires_at_ms(), version.is_tombstone()));
-                match (newest, split_flat_key(&flat)) {
-                    (Some((stamp, Some(_), false)), Some((space, key))) => {
-                        let Ok(key) = Key::new(Bytes::copy_from_slice(key)) else { continue };
-                        let operation = Operation::DeleteIfStamp(Versionstamp::from_raw(stamp));
-                        commit.mutations.push(Mutation { space, key, operation });
-                    }
-                    _ => core.expiry.forget(&flat),
+            let core = &mut *core;
+            let mut erased = Vec::new();
+            for (expires_at_ms, flat) in core.expiry.due(now.0, limit) {
+                let newest = core.map.newest(&flat).filter(|version| !version.is_tombstone());
+                let stamp = newest
+                    .filter(|version| version.expires_at_ms() == Some(expires_at_ms))
+                    .map(|version| version.stamp());
+                let Some((stamp, (space, key))) = stamp.zip(split_flat_key(&flat)) else {
+                    // The index is behind: so that it does not come again and again.
+                    core.expiry.change(flat, Some(expires_at_ms), None);
+                    continue;
+                };
+                if let Some(deleted_at) = core.ranges.first_above(&flat, stamp) {
+                    erased.extend(Ranges::erase_one(&mut core.map, &flat, deleted_at));
+                    continue;
                 }
+                let Ok(key) = Key::new(Bytes::copy_from_slice(key)) else { continue };
+                let operation = Operation::DeleteIfStamp(Versionstamp::from_raw(stamp));
+                commit.mutations.push(Mutation { space, key, operation });
             }
+            core.settle(self, erased);
         }
         (!commit.mutations.is_empty()).then_some(commit)
     }

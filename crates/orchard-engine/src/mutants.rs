@@ -27,11 +27,13 @@ pub enum Mutant {
     TombstoneDroppedEarly = 10,
     /// Log files go before the manifest that no longer needs them is durable.
     LogRetiredEarly = 11,
+    /// A checkpoint does not erase the ranges deleted before it, and lets the log go that tells of them.
+    RangeTombstoneNotPersisted = 12,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 11] = [
+    pub const ALL: [Mutant; 12] = [
         Mutant::LogNotSynced,
         Mutant::LogDirectoryNotSynced,
         Mutant::StaleFrameAccepted,
@@ -43,6 +45,7 @@ impl Mutant {
         Mutant::PartialCommitKept,
         Mutant::TombstoneDroppedEarly,
         Mutant::LogRetiredEarly,
+        Mutant::RangeTombstoneNotPersisted,
     ];
 }
 

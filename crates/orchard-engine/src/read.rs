@@ -120,8 +120,9 @@ impl Engine {
             let found = {
                 let guard = self.reader.pin();
                 let (stamp, time) = at.unwrap_or_else(|| self.read_point());
+                let ranges = self.ranges.load();
                 match guard.get(flat, stamp) {
-                    Some(version) if is_visible(&version, time) => {
+                    Some(version) if is_visible(&version, time) && !ranges.hides(&version, stamp) => {
                         version.touch();
                         entry_of(key, &version, false)
                     }
@@ -151,9 +152,10 @@ impl Engine {
         {
             let guard = self.reader.pin();
             let (lower, upper) = (request.lower, request.upper);
+            let ranges = self.ranges.load();
             guard.scan(lower, upper, request.reverse, snapshot.stamp(), |version| {
                 looked_at += 1;
-                if is_visible(&version, snapshot.time()) {
+                if is_visible(&version, snapshot.time()) && !ranges.hides(&version, snapshot.stamp()) {
                     let flat = version.key();
                     let key = split_flat_key(flat).map_or(flat, |(_, key)| key);
                     match entry_of(key, &version, request.keys_only) {
@@ -188,11 +190,16 @@ impl Engine {
         if snapshot.is_expired() { Err(ReadError::SnapshotTooOld) } else { Ok(batch) }
     }
 
-    /// Number of entries in a range at the newest applied state, without looking at each. Expired entries that are not
-    /// swept yet are counted.
+    /// Number of entries in a range at the newest applied state, without looking at each: only what was written in a
+    /// deleted range that is not erased yet is visited. Expired entries that are not swept yet are counted.
     pub fn count(&self, space: SpaceId, start: &[u8], end: Option<&[u8]>) -> u64 {
         let (lower, upper) = crate::apply::flat_bounds(space, start, end);
-        self.reader.pin().count(Bound::Included(&lower), upper_bound(upper.as_deref()))
+        let guard = self.reader.pin();
+        let ranges = self.ranges.load();
+        if ranges.is_empty() {
+            return guard.count(Bound::Included(&lower), upper_bound(upper.as_deref()));
+        }
+        ranges.count(&guard, &lower, upper.as_deref())
     }
 
     pub(crate) fn live_segments(&self) -> Arc<Vec<Arc<Segment>>> {

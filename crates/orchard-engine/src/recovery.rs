@@ -11,8 +11,10 @@ use crate::log_clock::LogClock;
 use crate::manifest::{self, CleanEnd, Manifest};
 use crate::mutants::{self, Mutant};
 use crate::progress::Progress;
+use crate::ranges::Ranges;
 use crate::segment::{self, EntryKind, MergeIter, Segment};
 use crate::snapshot::Snapshots;
+use crate::state::Entries;
 use crate::stats::Stats;
 use crate::times::TimeIndex;
 use crate::wal::log::{FileLog, LOG_DIR, LogPosition, log_path};
@@ -53,6 +55,7 @@ impl From<CleanEnd> for LogPosition {
 /// The state as it is rebuilt.
 struct Loading {
     map: MapWriter,
+    ranges: Ranges,
     counts: Counts,
     expiry: ExpiryIndex,
     times: TimeIndex,
@@ -61,9 +64,10 @@ struct Loading {
 }
 
 impl Loading {
-    fn empty() -> Loading {
+    fn empty(options: &EngineOptions) -> Loading {
         Loading {
             map: orchard_map::create().0,
+            ranges: Ranges::new(options.range_tombstones_max, options.small_range_entries_max),
             counts: Counts::default(),
             expiry: ExpiryIndex::default(),
             times: TimeIndex::default(),
@@ -82,7 +86,7 @@ fn new_id(env: &Env) -> Result<DatabaseId, StorageError> {
 /// A database without a directory.
 pub(crate) fn memory(env: Env, options: EngineOptions) -> Result<Engine, OpenError> {
     let manifest = Manifest { database: new_id(&env)?, ..Manifest::default() };
-    let loading = Loading::empty();
+    let loading = Loading::empty(&options);
     Ok(assemble(env, options, manifest, loading, None, None, (1, 0, UnixMillis(0))))
 }
 
@@ -130,7 +134,7 @@ fn create(env: Env, options: EngineOptions, lock: Box<dyn DiskLock>) -> Result<E
         ..Manifest::default()
     };
     manifest.store(disk)?;
-    let loading = Loading::empty();
+    let loading = Loading::empty(&options);
     Ok(assemble(env, options, manifest, loading, Some(log), Some(lock), (1, 0, UnixMillis(0))))
 }
 
@@ -320,7 +324,7 @@ fn load_segments(options: &EngineOptions, segments: Arc<Vec<Arc<Segment>>>) -> R
         );
     }
     loader.finish();
-    Ok(Loading { map, counts, expiry, times: TimeIndex::default(), floor: Versionstamp::ZERO, segments })
+    Ok(Loading { map, counts, expiry, segments, ..Loading::empty(options) })
 }
 
 fn replay_group(
@@ -345,7 +349,17 @@ fn replay_group(
         };
         let token = record.token.as_ref().map(|(token, hash)| (token, *hash));
         loop {
-            match apply::apply(&mut loading.map, token, &[], &record.mutations, place) {
+            while !loading.ranges.has_room_for(1) {
+                for erased in loading.ranges.erase(&mut loading.map, usize::MAX) {
+                    erased.settle(&mut loading.counts, &mut loading.expiry);
+                }
+            }
+            let mut entries = Entries::new(&mut loading.map, &mut loading.ranges);
+            let applied = apply::apply(&mut entries, token, &[], &record.mutations, place);
+            for erased in entries.erased {
+                erased.settle(&mut loading.counts, &mut loading.expiry);
+            }
+            match applied {
                 Ok(effects) if effects.repeated.is_some() => {
                     return Err(corrupt("a commit repeats a token".into()));
                 }
@@ -394,6 +408,7 @@ fn assemble(
     (next_index, last, last_time): (u64, u64, UnixMillis),
 ) -> Engine {
     let reader = loading.map.reader();
+    let ranges = loading.ranges.shared();
     if let Some(log) = &log {
         // Without it the database works, but deletes do not once the disk is full.
         log.restore_reserve();
@@ -401,6 +416,7 @@ fn assemble(
     let reserved_index = if log.is_some() { manifest.reserved_index } else { u64::MAX >> 17 };
     let core = Core {
         map: loading.map,
+        ranges: loading.ranges,
         next_index,
         reserved_index,
         open: None,
@@ -421,6 +437,7 @@ fn assemble(
     stats.idle_group_index.store(next_index.saturating_sub(1), std::sync::atomic::Ordering::SeqCst);
     Engine {
         reader,
+        ranges,
         log_clock,
         progress: Progress::new(durability, last, last_time.0),
         snapshots: Arc::new(Snapshots::default()),

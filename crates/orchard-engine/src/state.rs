@@ -1,6 +1,7 @@
-//! The map as the state that `apply` changes.
+//! The map, and the ranges deleted in it, as the state that `apply` changes.
 
 use crate::apply::{Replaced, State, Stored};
+use crate::ranges::{Erased, Ranges};
 use orchard_map::{Content, MapWriter, NewVersion, Version};
 use std::ops::{Bound, ControlFlow};
 
@@ -17,20 +18,65 @@ impl<'a> From<Version<'a>> for Stored<'a> {
     }
 }
 
-impl State for MapWriter {
+/// The state behind the commit lock.
+pub(crate) struct Entries<'a> {
+    map: &'a mut MapWriter,
+    ranges: &'a mut Ranges,
+    /// Entries that became point tombstones because they were written over; to be settled whatever comes of the commit.
+    pub(crate) erased: Vec<Erased>,
+}
+
+impl<'a> Entries<'a> {
+    pub(crate) fn new(map: &'a mut MapWriter, ranges: &'a mut Ranges) -> Entries<'a> {
+        Entries { map, ranges, erased: Vec::new() }
+    }
+
+    /// A version as it stands: with a tombstone over it if its range was deleted.
+    fn stored<'v>(&self, version: Version<'v>) -> Stored<'v> {
+        let stored = Stored::from(version);
+        if stored.is_tombstone || self.ranges.is_empty() {
+            return stored;
+        }
+        match self.ranges.first_above(version.key(), version.stamp()) {
+            Some(stamp) => Stored {
+                stamp,
+                type_tag: 0,
+                expires_at_ms: None,
+                is_tombstone: true,
+                value: None,
+                value_len: 0,
+            },
+            None => stored,
+        }
+    }
+}
+
+impl State for Entries<'_> {
     fn newest(&self, key: &[u8]) -> Option<Stored<'_>> {
-        MapWriter::newest(self, key).map(Stored::from)
+        self.map.newest(key).map(|version| self.stored(version))
     }
 
     fn each(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>, visit: &mut dyn FnMut(&[u8], Stored<'_>)) {
-        self.scan(lower, upper, false, |version| {
-            visit(version.key(), version.into());
+        self.map.scan(lower, upper, false, |version| {
+            visit(version.key(), self.stored(version));
             ControlFlow::Continue(())
         });
     }
 
     fn newest_stamp_in(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> u64 {
-        self.range_max_stamp(lower, upper)
+        self.ranges.newest_stamp_in(self.map, lower, upper)
+    }
+
+    fn small_range(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Option<Vec<Vec<u8>>> {
+        self.ranges.small_range(self.map, lower, upper)
+    }
+
+    fn cover(&mut self, lower: &[u8], upper: Option<&[u8]>, stamp: u64) -> bool {
+        self.ranges.add(lower, upper, stamp)
+    }
+
+    fn uncover(&mut self, to_stamp: u64) {
+        self.ranges.take_back(to_stamp);
     }
 
     fn write(
@@ -40,23 +86,33 @@ impl State for MapWriter {
         content: Option<(u8, &[u8])>,
         expires_at_ms: Option<u64>,
     ) -> Option<Replaced> {
-        let newest = MapWriter::newest(self, key);
-        let replaced = newest.filter(|version| !version.is_tombstone()).map(|version| Replaced {
+        let newest = self.map.newest(key);
+        let mut replaced = newest.filter(|version| !version.is_tombstone()).map(|version| Replaced {
             value_len: u64::from(version.value_len()),
             expires_at_ms: version.expires_at_ms(),
         });
-        if newest.is_some_and(|version| version.stamp() == stamp) {
-            self.rollback(key, stamp - 1);
+        let newest_stamp = newest.map(|version| version.stamp());
+        if newest_stamp == Some(stamp) {
+            self.map.rollback(key, stamp - 1);
+        }
+        if let Some(newest_stamp) = newest_stamp
+            && replaced.is_some()
+            && let Some(deleted_at) = self.ranges.first_above(key, newest_stamp)
+            && deleted_at < stamp
+        {
+            // A range of this very commit needs no tombstone: no reader can stand between it and what comes now.
+            self.erased.extend(Ranges::erase_one(self.map, key, deleted_at));
+            replaced = None;
         }
         let (type_tag, content) = match content {
             Some((type_tag, value)) => (type_tag, Content::Value(value)),
             None => (0, Content::Tombstone),
         };
-        self.upsert(key, NewVersion { stamp, type_tag, expires_at_ms, content });
+        self.map.upsert(key, NewVersion { stamp, type_tag, expires_at_ms, content });
         replaced
     }
 
     fn undo(&mut self, key: &[u8], to_stamp: u64) {
-        self.rollback(key, to_stamp);
+        self.map.rollback(key, to_stamp);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use orchard_types::Versionstamp;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counters that the engine keeps as it goes.
@@ -44,7 +45,7 @@ impl Stats {
 pub struct EngineStats {
     /// Entries that are not deleted; expired but unswept ones are counted.
     pub entries: u64,
-    /// Their key bytes, the space's prefix included.
+    /// Their key bytes, the space's prefix included; those of deleted ranges count until they are erased, as the next two.
     pub key_bytes: u64,
     /// Their value bytes, in memory or not.
     pub value_bytes: u64,
@@ -82,6 +83,8 @@ pub struct EngineStats {
     pub snapshots: u64,
     /// Versions in memory, old ones included.
     pub versions: u64,
+    /// Deleted ranges whose entries are not erased yet.
+    pub deleted_ranges: u64,
     /// Entries with an expiry.
     pub expiring: u64,
     /// Recent time of a log sync in nanoseconds.
@@ -92,17 +95,27 @@ pub struct EngineStats {
     pub disk_full: bool,
 }
 
+/// Entries whose range was deleted and that are not erased yet. The caller holds the commit lock.
+fn covered(engine: &Engine) -> u64 {
+    let guard = engine.reader.pin();
+    let ranges = engine.ranges.load();
+    if ranges.is_empty() {
+        return 0;
+    }
+    guard.count(Bound::Unbounded, Bound::Unbounded).saturating_sub(ranges.count(&guard, b"", None))
+}
+
 pub(crate) fn collect(engine: &Engine) -> EngineStats {
     let map = engine.reader.stats();
     let segments = engine.live_segments();
-    let (counts, expiring, disk_full) = {
+    let (counts, covered, expiring, disk_full) = {
         let core = engine.core.lock();
-        (core.counts, core.expiry.len(), core.is_disk_full)
+        (core.counts, covered(engine), core.expiry.len(), core.is_disk_full)
     };
     let stats = &engine.stats;
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     EngineStats {
-        entries: u64::try_from(counts.entries).unwrap_or(0),
+        entries: u64::try_from(counts.entries).unwrap_or(0).saturating_sub(covered),
         key_bytes: u64::try_from(counts.key_bytes).unwrap_or(0),
         value_bytes: u64::try_from(counts.value_bytes).unwrap_or(0),
         resident_value_bytes: map.value_bytes,
@@ -122,6 +135,7 @@ pub(crate) fn collect(engine: &Engine) -> EngineStats {
         merges: load(&stats.merges),
         snapshots: engine.snapshots.count() as u64,
         versions: map.versions,
+        deleted_ranges: engine.ranges.len() as u64,
         expiring: expiring as u64,
         recent_sync_ns: load(&stats.recent_sync_ns),
         poisoned: engine.poisoned().map(|why| why.to_string()),

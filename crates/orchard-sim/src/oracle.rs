@@ -310,10 +310,9 @@ impl Oracle {
         live.map(|(id, remembered)| (id.clone(), remembered.stamp)).collect()
     }
 
-    /// Number of entries of a space, expired but unswept ones included.
-    pub fn count(&self, space: SpaceId) -> u64 {
-        let all = KeyRange::all();
-        let newest = self.places_in(space, &all).filter_map(|place| self.version(place, Versionstamp::MAX));
+    /// Number of entries of a range, expired but unswept ones included.
+    pub fn count(&self, space: SpaceId, range: &KeyRange) -> u64 {
+        let newest = self.places_in(space, range).filter_map(|place| self.version(place, Versionstamp::MAX));
         newest.filter(|version| version.live.is_some()).count() as u64
     }
 

@@ -24,6 +24,8 @@ pub enum Job {
     Sync,
     Idle,
     ReserveAhead,
+    /// Look at so many keys of a deleted range.
+    Erase(usize),
 }
 
 /// Two segments are enough for a merge, so that short runs have some.
@@ -92,6 +94,7 @@ impl Subject {
             Job::Sync => self.engine.sync_step()?,
             Job::Idle => self.engine.idle_step().map(drop)?,
             Job::ReserveAhead => self.engine.reserve_ahead()?,
+            Job::Erase(keys) => drop(self.engine.erase_step(keys)),
         }
         Ok(())
     }

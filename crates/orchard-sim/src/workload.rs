@@ -25,6 +25,8 @@ pub struct Style {
     pub expiring_percent: u64,
     pub token_percent: u64,
     pub mutations_max: u64,
+    /// Of a hundred operations so many delete a range, beside the usual ones.
+    pub ranges_percent: u64,
 }
 
 /// The commits of one run.
@@ -53,6 +55,7 @@ impl Style {
             expiring_percent: *pick(random, &[0, 10, 50]),
             token_percent: *pick(random, &[0, 5, 30]),
             mutations_max: *pick(random, &[1, 4, 20]),
+            ranges_percent: *pick(random, &[0, 10, 40]),
         }
     }
 
@@ -125,6 +128,9 @@ impl Style {
 
     fn operation(&self, random: &SeededRandom, now: UnixMillis) -> Operation {
         let expiry = self.expiry(random, now);
+        if random.below(100) < self.ranges_percent {
+            return Operation::DeleteRange { end: self.range(random).end };
+        }
         match random.below(20) {
             0..=8 => Operation::Set { value: self.value(random), expiry },
             9..=11 => Operation::Delete,

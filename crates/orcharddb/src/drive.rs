@@ -5,6 +5,7 @@ use orchard_engine::engine::Engine;
 use orchard_engine::error::CommitError;
 use orchard_types::Durability;
 use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -18,8 +19,15 @@ const REST_MS: u64 = 60_000;
 const UPKEEP_MS: u64 = 100;
 /// Rounds of upkeep between two syncs below `fsync`.
 const ROUNDS_PER_SYNC: u64 = 9;
-/// Expired entries deleted by one commit.
-const SWEEP_BATCH: usize = 1_000;
+/// Expired entries deleted by one commit; its time under the commit lock is what others wait for.
+const SWEEP_BATCH: usize = 500;
+/// Sweeping commits on their way to the disk at once: more would stand in the way of everybody else's.
+const SWEEPS_IN_FLIGHT: usize = 4;
+/// Keys of a deleted range that are looked at under one hold of the commit lock, and how often before something else.
+const ERASE_BATCH: usize = 1_024;
+const ERASE_STEPS: usize = 32;
+/// While ranges are erased, so many rounds of that to one of everything else.
+const ERASE_ROUNDS: u64 = 4;
 /// Versions merged between two looks at what else is due.
 const MERGE_STEP: usize = 20_000;
 /// Rounds without a commit after which merging strives for the settled bounds.
@@ -86,19 +94,55 @@ fn drive_log(engine: &Engine) {
     }
 }
 
+/// Deletes what has expired, a few commits ahead of the disk.
+fn sweep(engine: &Engine) {
+    let level = engine.options().durability;
+    let mut in_flight = VecDeque::new();
+    while let Some(submitted) = engine.sweep_expired(SWEEP_BATCH) {
+        if submitted.outcome.is_err() {
+            break;
+        }
+        engine.notify_work();
+        in_flight.push_back(submitted.depends_on);
+        if in_flight.len() >= SWEEPS_IN_FLIGHT
+            && let Some(oldest) = in_flight.pop_front()
+            && engine.wait(oldest, level).is_err()
+        {
+            break;
+        }
+    }
+}
+
+/// Erases deleted ranges for a while; whether there is more to do.
+fn erase(engine: &Engine) -> bool {
+    for _ in 0..ERASE_STEPS {
+        if !engine.erase_step(ERASE_BATCH) {
+            return false;
+        }
+        std::thread::yield_now();
+    }
+    true
+}
+
 fn keep_up(engine: &Engine, stop: &(Mutex<bool>, Condvar)) {
     let mut round = 0u64;
     let mut commits = engine.commits();
     let mut quiet_rounds = 0u64;
+    let mut erase_rounds = 0u64;
     loop {
         {
             let mut stopped = stop.0.lock();
             if !*stopped {
-                stop.1.wait_for(&mut stopped, Duration::from_millis(UPKEEP_MS));
+                let rest_ms = if erase_rounds == 0 { UPKEEP_MS } else { 1 };
+                stop.1.wait_for(&mut stopped, Duration::from_millis(rest_ms));
             }
             if *stopped {
                 return;
             }
+        }
+        erase_rounds = if erase(engine) { erase_rounds + 1 } else { 0 };
+        if !erase_rounds.is_multiple_of(ERASE_ROUNDS) {
+            continue;
         }
         round += 1;
         quiet_rounds = if engine.commits() == commits { quiet_rounds + 1 } else { 0 };
@@ -107,12 +151,7 @@ fn keep_up(engine: &Engine, stop: &(Mutex<bool>, Condvar)) {
         if engine.poisoned().is_some() {
             continue;
         }
-        while let Some(submitted) = engine.sweep_expired(SWEEP_BATCH) {
-            if submitted.outcome.is_err() {
-                break;
-            }
-            engine.notify_work();
-        }
+        sweep(engine);
         if engine.options().durability == Durability::None {
             engine.notify_work();
         }

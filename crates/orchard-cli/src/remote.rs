@@ -109,7 +109,7 @@ impl Remote {
     /// # Errors
     /// The server refused, or did not answer.
     pub fn commit(&self, commit: &Commit) -> Result<Option<Versionstamp>> {
-        let body = commit_json::render(&CommitRequest { commit: commit.clone(), durability: None });
+        let body = commit_json::render(&CommitRequest { commit: commit.clone(), ..CommitRequest::default() });
         self.runtime.block_on(self.client.commit(body))
     }
 
@@ -118,6 +118,7 @@ impl Remote {
         let body = commit_json::render(&CommitRequest {
             commit: commit.clone(),
             durability: Some(Durability::Fsync),
+            ..CommitRequest::default()
         });
         let client = Arc::clone(&self.client);
         let reply = self.runtime.spawn(async move {

@@ -107,7 +107,7 @@ fn long_request_line() -> Vec<u8> {
 }
 
 async fn serve_http1(server: &Arc<Server>, io: ClientIo, mut stopped: watch::Receiver<bool>) {
-    let session = Session::new(server.clone());
+    let session = Arc::new(Session::new(server.clone()));
     let service = service_fn(|request| http::handle(&session, request));
     let mut builder = http1::Builder::new();
     builder

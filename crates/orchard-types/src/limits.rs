@@ -22,6 +22,8 @@ pub const GROUP_SIZE_BYTES_MAX: usize = 1024 * 1024;
 pub const RANGE_LIMIT_MAX: usize = 10_000;
 /// Entries that a range read returns when it does not say how many.
 pub const RANGE_LIMIT_DEFAULT: usize = 1_000;
+/// Most operations in one batch that is one body; a batch of lines has no such limit.
+pub const BATCH_OPERATIONS_MAX: usize = 10_000;
 /// Most ranges in one read.
 pub const READ_RANGES_MAX: usize = 1_000;
 /// Longest name of a database in bytes.
@@ -31,4 +33,7 @@ pub const DATABASES_MAX: usize = 65_536;
 
 const _: () = assert!(DATABASE_NAME_SIZE_BYTES_MAX <= KEY_SIZE_BYTES_MAX);
 const _: () = assert!(VALUE_SIZE_BYTES_MAX < COMMIT_SIZE_BYTES_MAX);
+// Bodies of both are read by the same bounded list.
+const _: () = assert!(BATCH_OPERATIONS_MAX <= COMMIT_OPERATIONS_MAX);
+const _: () = assert!(READ_RANGES_MAX <= COMMIT_OPERATIONS_MAX);
 const _: () = assert!(GROUP_COMMITS_MAX <= u16::MAX as usize);

@@ -5,8 +5,8 @@ use crate::problem::{Kind, Problem};
 use crate::{duration, entry_json, json_text, range, rfc3339, value_json};
 use bytes::Bytes;
 use orcharddb::{
-    Check, CheckFailure, Commit, Committed, Durability, Expiry, KeyRange, LimitError, Mutation, NumberOp,
-    Operation, SpaceId, Token, Value, Versionstamp, limits,
+    Check, CheckFailure, Commit, Committed, Durability, Entry, Expiry, KeyRange, LimitError, Mutation,
+    NumberOp, Operation, SpaceId, Token, Value, Versionstamp, limits,
 };
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
@@ -21,13 +21,15 @@ pub struct CommitRequest {
     pub commit: Commit,
     /// What the reply waits for; the database's own level if not said.
     pub durability: Option<Durability>,
+    /// Whether a refusal shows the values of the keys whose checks did not hold.
+    pub return_values: bool,
 }
 
 /// At most [`limits::COMMIT_OPERATIONS_MAX`] items; more are counted but not kept, so that a small body of many tiny
 /// items cannot fill the memory.
-struct Items<T> {
-    items: Vec<T>,
-    count: usize,
+pub(crate) struct Items<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) count: usize,
 }
 
 impl<T> Default for Items<T> {
@@ -85,6 +87,8 @@ struct CommitJson<'a> {
     deadline: Option<String>,
     #[serde(default)]
     durability: Option<String>,
+    #[serde(default)]
+    return_values: bool,
 }
 
 #[derive(Deserialize)]
@@ -102,13 +106,13 @@ struct CheckJson<'a> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RangeJson<'a> {
+pub(crate) struct RangeJson<'a> {
     #[serde(borrow)]
-    prefix: Option<&'a RawValue>,
+    pub(crate) prefix: Option<&'a RawValue>,
     #[serde(borrow)]
-    start: Option<&'a RawValue>,
+    pub(crate) start: Option<&'a RawValue>,
     #[serde(borrow)]
-    end: Option<&'a RawValue>,
+    pub(crate) end: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -188,7 +192,7 @@ pub fn parse_expiry(ttl: Option<&str>, expires_at: Option<&str>) -> Result<Expir
 }
 
 impl RangeJson<'_> {
-    fn parse(&self) -> Result<KeyRange, Problem> {
+    pub(crate) fn parse(&self) -> Result<KeyRange, Problem> {
         let bound = |raw: Option<&RawValue>| raw.map(entry_json::parse_bound).transpose();
         range::build(bound(self.prefix)?, bound(self.start)?, bound(self.end)?)
     }
@@ -319,7 +323,8 @@ pub fn parse(body: &[u8]) -> Result<CommitRequest, Problem> {
         token,
     };
     commit.validate()?;
-    Ok(CommitRequest { commit, durability: durability.map_err(|why| bad(format!("durability: {why}")))? })
+    let durability = durability.map_err(|why| bad(format!("durability: {why}")))?;
+    Ok(CommitRequest { commit, durability, return_values: json.return_values })
 }
 
 /// Appends one member, with a comma before it unless it is the first.
@@ -353,7 +358,7 @@ fn write_value(out: &mut Vec<u8>, name: &str, value: &Value) {
     value_json::write(out, value);
 }
 
-fn write_expiry(out: &mut Vec<u8>, expiry: Expiry) {
+pub(crate) fn write_expiry(out: &mut Vec<u8>, expiry: Expiry) {
     match expiry {
         Expiry::Never => {}
         Expiry::Keep => text_member(out, "ttl", "keep"),
@@ -453,6 +458,10 @@ pub fn render(request: &CommitRequest) -> Vec<u8> {
     if let Some(durability) = request.durability {
         text_member(&mut out, "durability", durability_name(durability));
     }
+    if request.return_values {
+        member(&mut out, "return_values");
+        out.extend_from_slice(b"true");
+    }
     out.push(b'}');
     out
 }
@@ -471,26 +480,47 @@ pub fn render_reply(committed: &Committed) -> Vec<u8> {
     out
 }
 
-/// The problem of a commit whose checks did not hold, each one listed.
-pub fn check_failed(commit: &Commit, failures: &[CheckFailure]) -> Problem {
-    let json = |stamp: Option<Versionstamp>| stamp.map(|stamp| stamp.to_string());
-    let failed = failures.iter().map(|failure| match commit.checks.get(failure.index) {
-        Some(Check::Key { key, expected, .. }) => serde_json::json!({
-            "index": failure.index,
-            "key": orcharddb::tuple::key_to_json(key),
-            "expected": json(*expected),
-            "found": json(failure.found),
-        }),
-        Some(Check::Range { unchanged_since, .. }) => serde_json::json!({
-            "index": failure.index,
-            "unchanged_since": unchanged_since.to_string(),
-            "found": json(failure.found),
-        }),
-        None => serde_json::json!({ "index": failure.index, "found": json(failure.found) }),
-    });
-    let failed: Vec<serde_json::Value> = failed.collect();
-    Problem::new(Kind::CheckFailed, format!("{} of the commit's checks did not hold", failed.len()))
-        .with("failed_checks", failed)
+/// The problem of a commit whose checks did not hold, each one listed. `found` has, by the number of its check, the entry
+/// as it is by now of keys whose values are shown, too.
+pub fn check_failed(commit: &Commit, failures: &[CheckFailure], found: &[(usize, Entry)]) -> Problem {
+    let mut out = vec![b'['];
+    for failure in failures {
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        let entry = found.iter().find(|(index, _)| *index == failure.index).map(|(_, entry)| entry);
+        out.extend_from_slice(format!("{{\"index\":{}", failure.index).as_bytes());
+        match commit.checks.get(failure.index) {
+            Some(Check::Key { key, expected, .. }) => {
+                member(&mut out, "key");
+                entry_json::write_key(&mut out, key);
+                stamp_member(&mut out, "expected", *expected);
+            }
+            Some(Check::Range { unchanged_since, .. }) => {
+                text_member(&mut out, "unchanged_since", &unchanged_since.to_string());
+            }
+            None => {}
+        }
+        stamp_member(&mut out, "found", entry.map(|entry| entry.versionstamp).or(failure.found));
+        if let Some(entry) = entry {
+            write_value(&mut out, "value", &entry.value);
+            text_member(&mut out, "type", entry.value.value_type.name());
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
+    let detail = format!("{} of the commit's checks did not hold", failures.len());
+    Problem::new(Kind::CheckFailed, detail).with_text("failed_checks", String::from_utf8_lossy(&out))
+}
+
+fn stamp_member(out: &mut Vec<u8>, name: &str, stamp: Option<Versionstamp>) {
+    match stamp {
+        Some(stamp) => text_member(out, name, &stamp.to_string()),
+        None => {
+            member(out, name);
+            out.extend_from_slice(b"null");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -532,7 +562,7 @@ mod tests {
         commit = commit.mutate(space, key("a"), set).mutate(space, key("n"), number);
         commit = commit.mutate(space, key("x"), Operation::DeleteRange { end: Some(key("y").into_bytes()) });
         commit.token = Some(Token { id: Bytes::from_static(b"t1"), deadline: UnixMillis(1_000) });
-        assert_eq!(request, CommitRequest { commit, durability: Some(Durability::Os) });
+        assert_eq!(request, CommitRequest { commit, durability: Some(Durability::Os), return_values: false });
         assert_eq!(parse(b"{}").expect("an empty commit"), CommitRequest::default());
     }
 
@@ -578,9 +608,9 @@ mod tests {
         let space = SpaceId::DEFAULT;
         let commit = Commit::new().check_absent(space, "a".into_key().expect("short"));
         let found = Some(Versionstamp::new(7, 2));
-        let json = check_failed(&commit, &[CheckFailure { index: 0, found }]).to_json();
+        let json = check_failed(&commit, &[CheckFailure { index: 0, found }], &[]).to_json();
         assert!(json.contains(
-            r#""failed_checks":[{"expected":null,"found":"00000000000000070002","index":0,"key":["a"]}]"#
+            r#""failed_checks":[{"index":0,"key":["a"],"expected":null,"found":"00000000000000070002"}]"#
         ));
     }
 
@@ -631,7 +661,7 @@ mod tests {
             for (key, operation) in mutations {
                 commit = commit.mutate(space, Key::new(key).expect("short"), operation);
             }
-            let request = CommitRequest { commit, durability: Some(Durability::None) };
+            let request = CommitRequest { commit, durability: Some(Durability::None), return_values: true };
             let body = render(&request);
             prop_assert_eq!(parse(&body).expect("a commit"), request, "{}", String::from_utf8_lossy(&body));
         }

@@ -8,6 +8,7 @@
 //!
 //! What HTTP needs is here; `resp` and `kv_connect` will stand beside it.
 
+pub mod batch_json;
 pub mod commit_json;
 pub mod cursor;
 pub mod duration;
@@ -16,11 +17,13 @@ pub mod etag;
 pub mod json_text;
 pub mod key_path;
 pub mod media;
+pub mod moment;
 pub mod percent;
 pub mod problem;
 pub mod protocol;
 pub mod query;
 pub mod range;
+pub mod read_json;
 pub mod rfc3339;
 pub mod v8;
 pub mod value_json;

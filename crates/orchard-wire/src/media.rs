@@ -35,6 +35,13 @@ pub fn is_json(content_type: &str) -> bool {
     essence == JSON && charset.is_none_or(|charset| charset == "utf-8")
 }
 
+/// Whether `content_type` says one JSON text a line.
+pub fn is_ndjson(content_type: &str) -> bool {
+    let (essence, charset) = split(content_type);
+    matches!(essence.as_str(), NDJSON | "application/jsonl")
+        && charset.is_none_or(|charset| charset == "utf-8")
+}
+
 /// The value that a request's body is: `application/octet-stream` is bytes, `text/plain` text, `application/json` what
 /// [`value_json::parse`] says. Without a type, or with the form type that curl sends unasked, it is text if it is UTF-8,
 /// else bytes.

@@ -182,18 +182,27 @@ pub struct Problem {
     pub detail: String,
     /// Further members of the JSON body, such as `limit` and `actual`.
     pub extra: Map<String, Json>,
+    /// One more member, already in JSON: values are shown as they are stored.
+    text: Option<(&'static str, String)>,
 }
 
 impl Problem {
     /// A problem without further members.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Problem {
-        Problem { kind, detail: detail.into(), extra: Map::new() }
+        Problem { kind, detail: detail.into(), extra: Map::new(), text: None }
     }
 
     /// Adds a member to the JSON body.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Json>) -> Problem {
         self.extra.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Adds a member that is JSON text already.
+    #[must_use]
+    pub(crate) fn with_text(mut self, name: &'static str, json: impl Into<String>) -> Problem {
+        self.text = Some((name, json.into()));
         self
     }
 
@@ -222,6 +231,12 @@ impl Problem {
             json_text::write_string(&mut body, name);
             body.push(b':');
             body.extend_from_slice(value.to_string().as_bytes());
+        }
+        if let Some((name, json)) = &self.text {
+            body.push(b',');
+            json_text::write_string(&mut body, name);
+            body.push(b':');
+            body.extend_from_slice(json.as_bytes());
         }
         body.push(b'}');
         String::from_utf8_lossy(&body).into_owned()

@@ -57,6 +57,13 @@ impl Parameters {
         self.pairs.iter().any(|pair| pair.name == name.as_bytes())
     }
 
+    /// Whether the parameter was given with a value that is not empty. Does not take it.
+    pub fn is_given(&self, name: &str) -> bool {
+        self.pairs.iter().any(|pair| {
+            pair.name == name.as_bytes() && pair.value.as_ref().is_some_and(|value| !value.is_empty())
+        })
+    }
+
     /// The bytes of a parameter.
     ///
     /// # Errors

@@ -23,6 +23,11 @@ pub fn build(prefix: Option<Bytes>, start: Option<Bytes>, end: Option<Bytes>) ->
     Ok(KeyRange::new(range.start, range.end)?)
 }
 
+/// The range of one key.
+pub fn one(key: &[u8]) -> KeyRange {
+    KeyRange { start: Bytes::copy_from_slice(key), end: Some(Bytes::from([key, &[0]].concat())) }
+}
+
 /// The keys that lie in both ranges.
 pub fn intersect(a: &KeyRange, b: &KeyRange) -> KeyRange {
     let end = match (&a.end, &b.end) {

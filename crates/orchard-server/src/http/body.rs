@@ -1,28 +1,22 @@
-//! Bodies: those that come in, bounded in bytes and time, and those that go out, whole or streamed.
+//! Bodies that come in, bounded in bytes and time: whole, or line by line.
 
 use crate::http::Session;
-use bytes::Bytes;
+use bytes::{Buf, Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::Version;
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use hyper::header::{CONTENT_LENGTH, EXPECT};
 use hyper::http::request::Parts;
-use orchard_wire::{Kind, Problem, entry_json};
-use orcharddb::{LimitError, ReadError, Scan};
-use std::future::Future;
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use orchard_wire::{Kind, Problem};
+use orcharddb::{LimitError, limits};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// Bodies up to this size take no part of the shared memory budget.
 const SMALL_BODY_BYTES: usize = 64 * 1024;
 /// How much of a refused body is read so that the client gets to see the reply.
 const DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// A streamed list is sent in pieces of about this size.
-const PIECE_BYTES: usize = 256 * 1024;
+/// Longest line of a streamed body: the largest value in base64 or escapes, and its key.
+pub(super) const LINE_SIZE_BYTES_MAX: usize = 2 * limits::VALUE_SIZE_BYTES_MAX + 128 * 1024;
 
 /// The body of a request, not read yet.
 pub(super) struct Incoming {
@@ -153,107 +147,97 @@ async fn budget(session: &Session, bytes: usize) -> Option<OwnedSemaphorePermit>
     server.body_memory_kib.clone().acquire_many_owned(u32::try_from(kib).unwrap_or(u32::MAX)).await.ok()
 }
 
-/// The body of a reply.
-pub(crate) enum Body {
-    /// All of it.
-    Full(Option<Bytes>),
-    /// Entries, one JSON text a line, in constant memory.
-    Lines(Box<Lines>),
+/// One line of a streamed body.
+pub(super) enum Line {
+    /// Without its end.
+    Whole(Bytes),
+    /// It was too long, and left out.
+    Refused(Problem),
 }
 
-impl Body {
-    pub(crate) fn empty() -> Body {
-        Body::Full(None)
-    }
-
-    pub(crate) fn full(bytes: Bytes) -> Body {
-        Body::Full((!bytes.is_empty()).then_some(bytes))
-    }
+/// A body read line by line, in memory for one line.
+pub(super) struct LineReader {
+    body: Incoming,
+    buffer: BytesMut,
+    /// Bytes of the buffer that are known to hold no line's end.
+    scanned: usize,
+    /// Bytes of a line that is too long, left out so far.
+    skipped: usize,
+    has_ended: bool,
+    lines: u64,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
-impl HttpBody for Body {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        match self.get_mut() {
-            Body::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Body::Lines(lines) => lines.poll_piece(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
-        }
+impl LineReader {
+    pub(super) fn new(body: Incoming) -> LineReader {
+        let buffer = BytesMut::new();
+        LineReader { body, buffer, scanned: 0, skipped: 0, has_ended: false, lines: 0, permit: None }
     }
 
-    fn is_end_stream(&self) -> bool {
-        matches!(self, Body::Full(None))
+    /// How many lines were read, empty ones included.
+    pub(super) fn lines(&self) -> u64 {
+        self.lines
     }
 
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Body::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Body::Lines(_) => SizeHint::default(),
-        }
-    }
-}
-
-/// A piece of a list and what is left of it.
-struct Piece {
-    bytes: Bytes,
-    rest: Option<Scan>,
-}
-
-/// Reads on until a piece is full. Runs where blocking is allowed.
-fn fill(mut scan: Scan, keys_only: bool) -> Result<Piece, ReadError> {
-    let mut bytes = Vec::with_capacity(PIECE_BYTES);
-    while bytes.len() < PIECE_BYTES {
-        match scan.next() {
-            None => return Ok(Piece { bytes: Bytes::from(bytes), rest: None }),
-            Some(entry) => {
-                entry_json::write(&mut bytes, &entry?, keys_only);
-                bytes.push(b'\n');
+    /// The next line, if it is here. Empty lines are passed over.
+    pub(super) fn buffered(&mut self) -> Option<Line> {
+        loop {
+            let unseen = self.buffer.get(self.scanned..).unwrap_or_default();
+            let line = match unseen.iter().position(|byte| *byte == b'\n') {
+                Some(end) => {
+                    let line = self.buffer.split_to(self.scanned + end);
+                    self.buffer.advance(1);
+                    line
+                }
+                None if self.has_ended && (!self.buffer.is_empty() || self.skipped > 0) => {
+                    self.buffer.split()
+                }
+                None => {
+                    self.scanned = self.buffer.len();
+                    return None;
+                }
+            };
+            self.scanned = 0;
+            self.lines += 1;
+            let length = line.len().saturating_add(std::mem::take(&mut self.skipped));
+            if let Err(error) = LimitError::check("line_size_bytes", LINE_SIZE_BYTES_MAX, length) {
+                return Some(Line::Refused(error.into()));
+            }
+            if !line.trim_ascii().is_empty() {
+                return Some(Line::Whole(line.freeze()));
             }
         }
     }
-    Ok(Piece { bytes: Bytes::from(bytes), rest: Some(scan) })
-}
 
-/// A list on its way: one piece is being read while the one before is sent, and none is read for a client that does not
-/// take them. No thread is held in between.
-pub(crate) struct Lines {
-    first: Option<Bytes>,
-    reading: Option<JoinHandle<Result<Piece, ReadError>>>,
-    keys_only: bool,
-}
-
-impl Lines {
-    /// Begins to read. What fits one piece is returned whole.
-    pub(super) async fn body(scan: Scan, keys_only: bool) -> Result<Body, Problem> {
-        let piece = tokio::task::spawn_blocking(move || fill(scan, keys_only)).await;
-        let piece = piece.map_err(|_| Problem::new(Kind::Internal, "reading the range failed"))??;
-        let Some(rest) = piece.rest else { return Ok(Body::full(piece.bytes)) };
-        let reading = Some(tokio::task::spawn_blocking(move || fill(rest, keys_only)));
-        Ok(Body::Lines(Box::new(Lines { first: Some(piece.bytes), reading, keys_only })))
+    /// Waits for more of the body; false at its end.
+    ///
+    /// # Errors
+    /// [`Kind::RequestTimeout`], [`Kind::BadRequest`]
+    pub(super) async fn more(&mut self, session: &Session) -> Result<bool, Problem> {
+        if self.has_ended {
+            return Ok(false);
+        }
+        if self.buffer.len() > LINE_SIZE_BYTES_MAX || self.skipped > 0 {
+            self.skipped = self.skipped.saturating_add(self.buffer.len());
+            self.buffer.clear();
+            self.scanned = 0;
+        }
+        match self.body.piece(session).await? {
+            Some(piece) => {
+                if self.permit.is_none() && self.buffer.len() + piece.len() > SMALL_BODY_BYTES {
+                    self.permit = budget(session, LINE_SIZE_BYTES_MAX).await;
+                }
+                self.buffer.extend_from_slice(&piece);
+            }
+            None => self.has_ended = true,
+        }
+        Ok(true)
     }
 
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(Ok(first)));
+    /// Reads what is left and forgets it, so that the client gets to see a reply that came early.
+    pub(super) async fn discard(mut self, session: &Session) {
+        if !self.has_ended && self.body.is_on_its_way {
+            let _ = timeout(session.server().options.body_timeout, self.body.discard(session)).await;
         }
-        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
-        let Poll::Ready(read) = Pin::new(reading).poll(cx) else { return Poll::Pending };
-        self.reading = None;
-        // An error here ends the reply without its end, which clients take as the failure that it is.
-        let piece = match read {
-            Ok(Ok(piece)) => piece,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "a streamed list was cut off");
-                return Poll::Ready(Some(Err(io::Error::other(error))));
-            }
-            Err(error) => return Poll::Ready(Some(Err(io::Error::other(error)))),
-        };
-        let keys_only = self.keys_only;
-        self.reading = piece.rest.map(|rest| tokio::task::spawn_blocking(move || fill(rest, keys_only)));
-        Poll::Ready((!piece.bytes.is_empty()).then_some(Ok(piece.bytes)))
     }
 }

@@ -1,15 +1,16 @@
-//! Ranges: `GET /v1/kv?prefix=|start=|end=&limit=&reverse=&keys_only=&cursor=`, as JSON pages or as NDJSON streamed whole.
+//! Ranges: `GET /v1/kv?prefix=|start=|end=&limit=&reverse=&keys_only=&count=&at=&cursor=`, as JSON pages or as NDJSON streamed whole.
 //!
 //! A list is read at one snapshot. A page that is not the last carries a cursor, and its snapshot is kept for a while;
 //! when it is gone the list does not silently go on elsewhere: 410, with a cursor for the same place at the newest version.
 
-use crate::http::body::Lines;
-use crate::http::{Body, Session, reply};
+use crate::http::stream::Pieces;
+use crate::http::{Body, Session, at, reply};
 use crate::snapshots::view;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
 use hyper::http::request::Parts;
 use hyper::{Method, Response};
 use orchard_wire::cursor::{Cursor, View};
+use orchard_wire::moment::Moment;
 use orchard_wire::{Kind, Problem, entry_json, media, range};
 use orcharddb::{KeyRange, ReadError, ScanOptions, Snapshot, SpaceId, limits};
 
@@ -24,6 +25,8 @@ struct Query {
     reverse: bool,
     keys_only: bool,
     limit: Option<usize>,
+    count: bool,
+    at: Option<Moment>,
     cursor: Option<Cursor>,
     db: Option<String>,
 }
@@ -38,12 +41,14 @@ impl Query {
         })?;
         let reverse = parameters.take_flag("reverse")?;
         let keys_only = parameters.take_flag("keys_only")?;
+        let count = parameters.take_flag("count")?;
+        let at = at::take(&mut parameters, "at")?;
         let cursor = parameters.take("cursor")?;
         let db = reply::take_db(&mut parameters)?;
         reply::take_consistency(&mut parameters)?;
         parameters.finish()?;
         let cursor = cursor.map(|text| Cursor::decode(&text, &range, reverse)).transpose()?;
-        Ok(Query { range, reverse, keys_only, limit, cursor, db })
+        Ok(Query { range, reverse, keys_only, limit, count, at, cursor, db })
     }
 
     fn rest(&self) -> KeyRange {
@@ -57,12 +62,24 @@ pub(super) async fn handle(session: &Session, parts: &Parts) -> Result<Response<
     let snapshot = snapshot(session, &query)?;
     let space = session.space_for_read(query.db.as_deref())?;
     let versionstamp = snapshot.versionstamp();
+    if query.count {
+        return count(snapshot, space, query.rest()).await;
+    }
     let mut response = if reply::accepts(parts, media::NDJSON) {
         let (reverse, keys_only) = (query.reverse, query.keys_only);
         // A HEAD needs no entries.
         let limit = if parts.method == Method::HEAD { Some(0) } else { query.limit };
-        let scan = snapshot.scan_in(space, query.rest(), ScanOptions { reverse, keys_only, limit });
-        let mut response = Response::new(Lines::body(scan, keys_only).await?);
+        let options = ScanOptions { reverse, keys_only, limit };
+        let mut scan = snapshot.scan_in(space, query.rest(), options);
+        let lines = Pieces::body(move |out| {
+            while out.len() < Pieces::SIZE_BYTES {
+                let Some(entry) = scan.next() else { return Ok(false) };
+                entry_json::write(out, &entry?, keys_only);
+                out.push(b'\n');
+            }
+            Ok(true)
+        });
+        let mut response = Response::new(lines.await?);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media::NDJSON));
         response
     } else {
@@ -88,11 +105,29 @@ pub(super) async fn handle(session: &Session, parts: &Parts) -> Result<Response<
     Ok(response)
 }
 
+/// The number of entries in a range, as a snapshot shows it.
+pub(super) async fn count(
+    snapshot: Snapshot,
+    space: SpaceId,
+    range: KeyRange,
+) -> Result<Response<Body>, Problem> {
+    let versionstamp = snapshot.versionstamp();
+    let counted = tokio::task::spawn_blocking(move || {
+        let options = ScanOptions { keys_only: true, ..ScanOptions::default() };
+        snapshot.scan_in(space, range, options).try_fold(0_u64, |count, entry| entry.map(|_| count + 1))
+    });
+    let count = counted.await.map_err(|_| Problem::new(Kind::Internal, "counting the range failed"))??;
+    let mut response = reply::json(format!("{{\"count\":{count},\"versionstamp\":\"{versionstamp}\"}}"));
+    reply::set(&mut response, ORCHARD_VERSIONSTAMP, &versionstamp.to_string());
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
+}
+
 /// The snapshot that the list began with, or a new one.
 fn snapshot(session: &Session, query: &Query) -> Result<Snapshot, Problem> {
     let server = session.server();
     let Some(wanted) = query.cursor.as_ref().and_then(|cursor| cursor.view) else {
-        return Ok(server.db.snapshot());
+        return at::snapshot(session, query.at);
     };
     if let Some(snapshot) = server.snapshots.find(wanted) {
         return Ok(snapshot);

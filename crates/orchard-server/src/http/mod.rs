@@ -1,28 +1,37 @@
 //! HTTP/1.1 and HTTP/2: which route a request takes, and what every reply has in common.
 
+mod at;
+mod batch;
 mod body;
+mod bulk;
 mod commit;
 mod entries;
 mod guard;
 mod list;
 mod plain;
+mod range_delete;
+mod read;
 mod reply;
+mod routes;
 mod session;
 mod status;
+mod stream;
 
-pub(crate) use body::Body;
 pub(crate) use session::Session;
+pub(crate) use stream::Body;
 
 use body::Incoming;
 use hyper::header::{ALLOW, CONTENT_LENGTH, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use orchard_wire::{Kind, Problem, key_path};
+use routes::{Found, Name};
 use std::convert::Infallible;
+use std::sync::Arc;
 
 /// Answers one request.
 pub(crate) async fn handle(
-    session: &Session,
+    session: &Arc<Session>,
     request: Request<hyper::body::Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
@@ -47,113 +56,50 @@ pub(crate) async fn handle(
     Ok(response)
 }
 
-/// What a path leads to.
-enum Route<'a> {
-    PlainPut,
-    PlainGet(&'a str),
-    PlainDelete(&'a str),
-    Entry(&'a str),
-    Range,
-    Commit,
-    Livez,
-    Readyz,
-    Version,
-    Limits,
-    Metrics,
-}
-
-impl Route<'_> {
-    fn find(path: &str) -> Option<Route<'_>> {
-        Some(match path {
-            "/put" => Route::PlainPut,
-            "/v1/kv" | "/v1/kv/" => Route::Range,
-            "/v1/commit" => Route::Commit,
-            "/livez" => Route::Livez,
-            "/readyz" => Route::Readyz,
-            "/version" => Route::Version,
-            "/limits" => Route::Limits,
-            "/metrics" => Route::Metrics,
-            _ => {
-                if let Some(key) = path.strip_prefix("/v1/kv/") {
-                    Route::Entry(key)
-                } else if let Some(name) = path.strip_prefix("/get/") {
-                    Route::PlainGet(name)
-                } else {
-                    Route::PlainDelete(path.strip_prefix("/delete/")?)
-                }
-            }
-        })
-    }
-
-    /// The methods, as the Allow header names them. The plain routes know no HEAD: a HEAD that writes would be worse
-    /// than a GET that does.
-    const fn methods(&self) -> &'static str {
-        match self {
-            Route::PlainPut | Route::PlainGet(_) | Route::PlainDelete(_) => "GET",
-            Route::Entry(_) | Route::Range => "GET, HEAD, PUT, DELETE",
-            Route::Commit => "POST",
-            Route::Livez | Route::Readyz | Route::Version | Route::Limits | Route::Metrics => "GET, HEAD",
+async fn route(session: &Arc<Session>, parts: &Parts, body: Incoming) -> Result<Response<Body>, Problem> {
+    let (route, rest) = match routes::find(&parts.method, parts.uri.path()) {
+        Found::Route(route, rest) => (route, rest),
+        Found::OtherMethods(methods) => {
+            let allow = methods.join(", ");
+            let problem = Problem::new(Kind::MethodNotAllowed, format!("this route knows {allow}"));
+            let mut response = reply::problem(&problem);
+            reply::set(&mut response, ALLOW, &allow);
+            return Ok(response);
         }
-    }
-}
-
-/// Routes that are promised and not there yet.
-const LATER: [&str; 9] = [
-    "/v1/batch",
-    "/v1/read",
-    "/v1/changes",
-    "/v1/watch",
-    "/v1/queues",
-    "/v1/history",
-    "/openapi.json",
-    "/console",
-    "/kv-connect",
-];
-
-async fn route(session: &Session, parts: &Parts, body: Incoming) -> Result<Response<Body>, Problem> {
-    let path = parts.uri.path();
-    let Some(route) = Route::find(path) else {
-        let is_later = |later: &&&str| {
-            path.strip_prefix(**later).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        return Err(match LATER.iter().find(is_later) {
-            Some(later) => {
-                Problem::new(Kind::NotAvailable, format!("{later} is not available in this version"))
-            }
-            None => Problem::new(Kind::NoSuchRoute, "there is no such route; the keys are below /v1/kv/"),
-        });
+        Found::Later(later) => {
+            return Err(Problem::new(
+                Kind::NotAvailable,
+                format!("{later} is not available in this version"),
+            ));
+        }
+        Found::Nothing => {
+            let detail = "there is no such route; the keys are below /v1/kv/";
+            return Err(Problem::new(Kind::NoSuchRoute, detail));
+        }
     };
-    let method = parts.method.as_str();
-    if !route.methods().split(", ").any(|allowed| allowed == method) {
-        let problem = Problem::new(Kind::MethodNotAllowed, format!("this route knows {}", route.methods()));
-        let mut response = reply::problem(&problem);
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static(route.methods()));
-        return Ok(response);
-    }
-    match route {
-        Route::PlainPut => Ok(plain::put(session, parts).await),
-        Route::PlainGet(name) => Ok(plain::get(session, parts, name).await),
-        Route::PlainDelete(name) => Ok(plain::delete(session, parts, name).await),
-        Route::Entry(path) => {
-            entries::handle(session, parts, Some(key_path::parse_key(path.as_bytes())?), body).await
+    match route.name {
+        Name::PlainPut => Ok(plain::put(session, parts).await),
+        Name::PlainGet => Ok(plain::get(session, parts, rest).await),
+        Name::PlainDelete => Ok(plain::delete(session, parts, rest).await),
+        Name::Entry => {
+            entries::handle(session, parts, Some(key_path::parse_key(rest.as_bytes())?), body).await
         }
-        Route::Range => {
+        Name::Ranges => {
             let names_a_key = reply::parameters(parts)?.has("key");
             match parts.method {
                 _ if names_a_key => entries::handle(session, parts, None, body).await,
                 Method::GET | Method::HEAD => list::handle(session, parts).await,
-                Method::DELETE => Err(Problem::new(
-                    Kind::NotAvailable,
-                    "DELETE of a range is not available in this version; POST /v1/commit has delete_range",
-                )),
-                _ => Err(Problem::new(Kind::BadKey, "PUT needs a key: /v1/kv/{part}/.. or ?key=[..]")),
+                Method::DELETE => range_delete::handle(session, parts).await,
+                _ => bulk::handle(session, parts, body).await,
             }
         }
-        Route::Commit => commit::handle(session, parts, body).await,
-        Route::Livez => status::livez(parts),
-        Route::Readyz => status::readyz(session, parts),
-        Route::Version => status::version(session, parts),
-        Route::Limits => status::limits(parts),
-        Route::Metrics => status::metrics(session, parts),
+        Name::Commit => commit::handle(session, parts, body).await,
+        Name::Batch => batch::handle(session, parts, body).await,
+        Name::Read => read::handle(session, parts, body).await,
+        Name::Livez => status::livez(parts),
+        Name::Readyz => status::readyz(session, parts),
+        Name::Version => status::version(session, parts),
+        Name::Limits => status::limits(parts),
+        Name::Metrics => status::metrics(session, parts),
     }
 }

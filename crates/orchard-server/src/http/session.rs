@@ -2,7 +2,7 @@
 
 use crate::Server;
 use orchard_wire::Problem;
-use orcharddb::{Commit, CommitError, Committed, Durability, SpaceId, Versionstamp};
+use orcharddb::{Commit, CommitError, Committed, Durability, Pending, SpaceId, Versionstamp};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,9 +43,13 @@ impl Session {
         commit: &Commit,
         durability: Option<Durability>,
     ) -> Result<Committed, CommitError> {
-        let db = &self.server.db;
-        let committed = db.submit(commit, durability).await?;
-        if committed.durability < db.durability() {
+        self.acknowledged(self.server.db.submit(commit, durability)).await
+    }
+
+    /// Waits for the acknowledgement of a commit that was submitted before.
+    pub(crate) async fn acknowledged(&self, pending: Pending) -> Result<Committed, CommitError> {
+        let committed = pending.await?;
+        if committed.durability < self.server.db.durability() {
             self.early.fetch_max(committed.versionstamp.raw(), Ordering::AcqRel);
         }
         Ok(committed)

@@ -1,5 +1,6 @@
 //! What the server says about itself: `/livez`, `/readyz`, `/version`, `/limits`, `/metrics`.
 
+use crate::http::body::LINE_SIZE_BYTES_MAX;
 use crate::http::commit::BODY_SIZE_BYTES_MAX;
 use crate::http::{Body, Session, reply};
 use hyper::http::request::Parts;
@@ -41,6 +42,9 @@ pub(super) fn limits(parts: &Parts) -> Result<Response<Body>, Problem> {
         "value_size_bytes": limits::VALUE_SIZE_BYTES_MAX,
         "commit_operations": limits::COMMIT_OPERATIONS_MAX,
         "commit_size_bytes": limits::COMMIT_SIZE_BYTES_MAX,
+        "batch_operations": limits::BATCH_OPERATIONS_MAX,
+        "read_ranges": limits::READ_RANGES_MAX,
+        "line_size_bytes": LINE_SIZE_BYTES_MAX,
         "body_size_bytes": BODY_SIZE_BYTES_MAX,
         "token_size_bytes": limits::TOKEN_SIZE_BYTES_MAX,
         "token_deadline_ahead_ms": limits::TOKEN_DEADLINE_AHEAD_MS_MAX,

@@ -156,6 +156,11 @@ impl Client {
         self.read(method == "HEAD")
     }
 
+    /// The next line that the server sends, whatever it is.
+    pub fn next_line(&mut self) -> String {
+        self.line()
+    }
+
     fn line(&mut self) -> String {
         let mut line = String::new();
         self.stream.read_line(&mut line).expect("a line");

@@ -477,8 +477,9 @@ impl Engine {
                 let mut core = self.core.lock();
                 core.roll_back(self);
                 core.is_disk_full = true;
+                // Under the lock: who reads the state behind it knows that it was taken back.
+                self.stats.rollbacks.fetch_add(1, Ordering::SeqCst);
                 drop(core);
-                self.stats.rollbacks.fetch_add(1, Ordering::Relaxed);
                 self.progress.wake();
                 return Err(CommitError::DiskFull);
             }

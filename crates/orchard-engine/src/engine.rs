@@ -340,6 +340,11 @@ impl Engine {
         self.stats.commits.load(Ordering::Relaxed)
     }
 
+    /// How often commits were taken back because the log could not take them.
+    pub fn rollbacks(&self) -> u64 {
+        self.stats.rollbacks.load(Ordering::SeqCst)
+    }
+
     /// Whether writes are refused because the disk is full.
     pub fn is_disk_full(&self) -> bool {
         self.core.lock().is_disk_full

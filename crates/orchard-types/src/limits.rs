@@ -30,7 +30,25 @@ pub const READ_RANGES_MAX: usize = 1_000;
 pub const DATABASE_NAME_SIZE_BYTES_MAX: usize = 256;
 /// Most databases at a time.
 pub const DATABASES_MAX: usize = 65_536;
+/// Longest name of a queue in bytes.
+pub const QUEUE_NAME_SIZE_BYTES_MAX: usize = 256;
+/// Longest payload of a message in bytes.
+pub const QUEUE_PAYLOAD_SIZE_BYTES_MAX: usize = 1024 * 1024;
+/// Longest delay of a message, in milliseconds: 30 days.
+pub const QUEUE_DELAY_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1_000;
+/// Most steps of a backoff schedule.
+pub const QUEUE_BACKOFF_STEPS_MAX: usize = 64;
+/// Most keys that an undelivered message is written to.
+pub const QUEUE_UNDELIVERED_KEYS_MAX: usize = 16;
+/// Most messages of one lease, and of one ack, nack, peek or list of dead letters.
+pub const QUEUE_MESSAGES_MAX: usize = 1_000;
+/// Most payload bytes of one lease; one larger message is a lease alone.
+pub const QUEUE_LEASE_SIZE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Longest visibility timeout of a lease, in milliseconds: 24 hours.
+pub const QUEUE_VISIBILITY_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 
+const _: () =
+    assert!((QUEUE_UNDELIVERED_KEYS_MAX + 1) * QUEUE_PAYLOAD_SIZE_BYTES_MAX < COMMIT_SIZE_BYTES_MAX);
 const _: () = assert!(DATABASE_NAME_SIZE_BYTES_MAX <= KEY_SIZE_BYTES_MAX);
 const _: () = assert!(VALUE_SIZE_BYTES_MAX < COMMIT_SIZE_BYTES_MAX);
 // Bodies of both are read by the same bounded list.

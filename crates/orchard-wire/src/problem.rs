@@ -3,6 +3,7 @@
 //! Over HTTP a problem is `application/problem+json` (RFC 9457); `code` is what programs compare.
 
 use crate::json_text;
+use orcharddb::queue::QueueError;
 use orcharddb::{CommitError, DatabaseError, KeyError, LimitError, ReadError, TokenError};
 use serde_json::{Map, Value as Json};
 use std::fmt;
@@ -278,6 +279,15 @@ impl From<DatabaseError> for Problem {
     }
 }
 
+impl From<QueueError> for Problem {
+    fn from(error: QueueError) -> Problem {
+        match error {
+            QueueError::Limit(error) => error.into(),
+            _ => Problem::new(Kind::BadValue, error.to_string()),
+        }
+    }
+}
+
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Problem {
         let detail = error.to_string();
@@ -336,6 +346,7 @@ impl From<orcharddb::Error> for Problem {
             orcharddb::Error::Read(error) => error.into(),
             orcharddb::Error::Commit(error) => error.into(),
             orcharddb::Error::Database(error) => error.into(),
+            orcharddb::Error::Queue(error) => error.into(),
             _ => Problem::new(Kind::Storage, detail),
         }
     }

@@ -111,6 +111,7 @@ pub struct Db {
 
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
+    pub(crate) queue_hints: crate::queue::AllHints,
     drivers: Drivers,
 }
 
@@ -179,7 +180,7 @@ impl Db {
     fn start(engine: Engine) -> Result<Db, OpenError> {
         let engine = Arc::new(engine);
         let drivers = Drivers::start(&engine).map_err(StorageError::io("threads"))?;
-        Ok(Db { shared: Arc::new(Shared { engine, drivers }) })
+        Ok(Db { shared: Arc::new(Shared { engine, queue_hints: Default::default(), drivers }) })
     }
 
     /// Opens (or creates) a directory with default options.

@@ -1,6 +1,7 @@
 //! The error of the embedded API.
 
 use crate::databases::DatabaseError;
+use crate::queue::QueueError;
 use crate::tuple::KeyError;
 use orchard_engine::error::{CommitError, OpenError, ReadError};
 use orchard_types::LimitError;
@@ -20,6 +21,8 @@ pub enum Error {
     Commit(CommitError),
     /// The database is none, or there are too many.
     Database(DatabaseError),
+    /// What is asked of a queue cannot be.
+    Queue(QueueError),
 }
 
 impl fmt::Display for Error {
@@ -30,6 +33,7 @@ impl fmt::Display for Error {
             Error::Read(error) => error.fmt(f),
             Error::Commit(error) => error.fmt(f),
             Error::Database(error) => error.fmt(f),
+            Error::Queue(error) => error.fmt(f),
         }
     }
 }
@@ -69,5 +73,11 @@ impl From<CommitError> for Error {
 impl From<DatabaseError> for Error {
     fn from(error: DatabaseError) -> Self {
         Error::Database(error)
+    }
+}
+
+impl From<QueueError> for Error {
+    fn from(error: QueueError) -> Self {
+        Error::Queue(error)
     }
 }

@@ -12,6 +12,7 @@ mod databases;
 mod db;
 mod drive;
 mod error;
+pub mod queue;
 mod scan;
 mod snapshot;
 mod transaction;

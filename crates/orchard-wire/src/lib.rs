@@ -14,6 +14,7 @@ pub mod cursor;
 pub mod duration;
 pub mod entry_json;
 pub mod etag;
+pub mod glob;
 pub mod json_text;
 pub mod key_path;
 pub mod media;

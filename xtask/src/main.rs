@@ -18,8 +18,17 @@ const COVERAGE_FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-cove
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Ccodegen-units=1 --cfg fuzzing";
 
-const TARGETS: [&str; 8] =
-    ["log_record", "log_frame", "segment_block", "manifest", "tuple_key", "key_path", "json_bodies", "v8"];
+const TARGETS: [&str; 9] = [
+    "log_record",
+    "log_frame",
+    "segment_block",
+    "manifest",
+    "tuple_key",
+    "key_path",
+    "json_bodies",
+    "v8",
+    "kv_connect",
+];
 
 const HOST: &str = "x86_64-unknown-linux-gnu";
 

@@ -6,7 +6,7 @@
 //! - Whatever an encoder wrote its decoder reads back to the same thing; the property tests hold both together.
 //! - [`problem`] is the one table from a kind of error to its HTTP status, stable code and RESP prefix.
 //!
-//! What HTTP needs is here; `resp` and `kv_connect` will stand beside it.
+//! What HTTP needs is here, [`kvconnect`] and [`v8`] what Deno needs; `resp` will stand beside it.
 
 pub mod batch_json;
 pub mod commit_json;
@@ -17,6 +17,7 @@ pub mod etag;
 pub mod glob;
 pub mod json_text;
 pub mod key_path;
+pub mod kvconnect;
 pub mod media;
 pub mod moment;
 pub mod percent;

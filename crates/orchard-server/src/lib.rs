@@ -9,6 +9,7 @@
 
 mod connection;
 mod http;
+mod kvconnect;
 mod listener;
 mod metrics;
 mod options;

@@ -19,7 +19,7 @@ const DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(super) const LINE_SIZE_BYTES_MAX: usize = 2 * limits::VALUE_SIZE_BYTES_MAX + 128 * 1024;
 
 /// The body of a request, not read yet.
-pub(super) struct Incoming {
+pub(crate) struct Incoming {
     body: hyper::body::Incoming,
     length: Option<u64>,
     /// The client sends the body whatever we reply, so that closing early could take the reply back.
@@ -42,8 +42,8 @@ pub(super) async fn work<T: Send + 'static>(
 }
 
 /// The body of a request, and its part of the memory budget.
-pub(super) struct Whole {
-    pub(super) bytes: Bytes,
+pub(crate) struct Whole {
+    pub(crate) bytes: Bytes,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -55,7 +55,7 @@ impl Incoming {
     }
 
     /// Reads it all, if it is not over the limit.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         mut self,
         session: &Session,
         name: &'static str,

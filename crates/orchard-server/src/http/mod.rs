@@ -2,7 +2,7 @@
 
 mod at;
 mod batch;
-mod body;
+pub(crate) mod body;
 mod bulk;
 mod commit;
 mod entries;
@@ -11,7 +11,7 @@ mod list;
 mod plain;
 mod range_delete;
 mod read;
-mod reply;
+pub(crate) mod reply;
 mod routes;
 mod session;
 mod status;
@@ -20,6 +20,7 @@ mod stream;
 pub(crate) use session::Session;
 pub(crate) use stream::Body;
 
+use crate::kvconnect;
 use body::Incoming;
 use hyper::header::{ALLOW, CONTENT_LENGTH, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
@@ -41,7 +42,9 @@ pub(crate) async fn handle(
         Ok(()) => route(session, &parts, Incoming::new(body, &parts)).await,
         Err(problem) => Err(problem),
     };
-    let mut response = response.unwrap_or_else(|problem| reply::problem(&problem));
+    let mut response = response.unwrap_or_else(|problem| {
+        if kvconnect::is_spoken(&parts) { kvconnect::problem(&problem) } else { reply::problem(&problem) }
+    });
     // The path only: a query string may hold values.
     tracing::debug!(method = %parts.method, path = ?parts.uri.path(), status = response.status().as_u16(), "answered");
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -96,6 +99,7 @@ async fn route(session: &Arc<Session>, parts: &Parts, body: Incoming) -> Result<
         Name::Commit => commit::handle(session, parts, body).await,
         Name::Batch => batch::handle(session, parts, body).await,
         Name::Read => read::handle(session, parts, body).await,
+        Name::KvConnect => kvconnect::handle(session, parts, body).await,
         Name::Livez => status::livez(parts),
         Name::Readyz => status::readyz(session, parts),
         Name::Version => status::version(session, parts),

@@ -10,7 +10,7 @@ use orchard_wire::{Kind, Problem, media};
 use orcharddb::Durability;
 
 /// A reply with a body.
-pub(super) fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+pub(crate) fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::full(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -18,7 +18,7 @@ pub(super) fn new(status: StatusCode, content_type: &'static str, body: impl Int
 }
 
 /// A reply of 200 with JSON.
-pub(super) fn json(body: impl Into<Bytes>) -> Response<Body> {
+pub(crate) fn json(body: impl Into<Bytes>) -> Response<Body> {
     new(StatusCode::OK, media::JSON, body)
 }
 
@@ -41,7 +41,7 @@ pub(super) fn problem(problem: &Problem) -> Response<Body> {
 }
 
 /// What went wrong on our side is for the log, too.
-pub(super) fn log(problem: &Problem) {
+pub(crate) fn log(problem: &Problem) {
     if problem.kind.status() >= 500 && problem.kind != Kind::NotAvailable {
         tracing::error!(code = problem.kind.code(), "{}", problem.detail.escape_debug());
     }
@@ -53,7 +53,7 @@ pub(super) fn parameters(parts: &Parts) -> Result<Parameters, Problem> {
 }
 
 /// The only value of a header.
-pub(super) fn header(parts: &Parts, name: HeaderName) -> Result<Option<&str>, Problem> {
+pub(crate) fn header(parts: &Parts, name: HeaderName) -> Result<Option<&str>, Problem> {
     let mut values = parts.headers.get_all(&name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),

@@ -16,6 +16,7 @@ pub(super) enum Name {
     Commit,
     Batch,
     Read,
+    KvConnect,
     Livez,
     Readyz,
     Version,
@@ -51,6 +52,8 @@ pub(super) const ROUTES: &[Route] = &[
     row("/v1/commit", POST, Name::Commit),
     row("/v1/batch", POST, Name::Batch),
     row("/v1/read", POST, Name::Read),
+    row("/", POST, Name::KvConnect),
+    row("/kv-connect/{database}", POST, Name::KvConnect),
     row("/livez", LOOK, Name::Livez),
     row("/readyz", LOOK, Name::Readyz),
     row("/version", LOOK, Name::Version),
@@ -59,8 +62,8 @@ pub(super) const ROUTES: &[Route] = &[
 ];
 
 /// Routes that are promised and not there yet.
-pub(super) const LATER: [&str; 7] =
-    ["/v1/changes", "/v1/watch", "/v1/queues", "/v1/history", "/openapi.json", "/console", "/kv-connect"];
+pub(super) const LATER: [&str; 6] =
+    ["/v1/changes", "/v1/watch", "/v1/queues", "/v1/history", "/openapi.json", "/console"];
 
 /// What the router found.
 pub(super) enum Found<'a> {

@@ -1,0 +1,292 @@
+//! KV Connect over real sockets: the exchange, the endpoints, and what is refused how.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by it")]
+
+mod common;
+
+use common::{Reply, TestServer, options};
+use denokv_proto::datapath as pb;
+use orchard_server::{Secret, ServerOptions};
+use orcharddb::{Db, Value};
+use prost::Message as _;
+
+/// A client that has fetched the metadata of a database.
+struct Kv<'s> {
+    server: &'s TestServer,
+    endpoint: String,
+    id: String,
+    token: String,
+}
+
+fn exchange(server: &TestServer, path: &str, body: &str, headers: &[(&str, &str)]) -> Reply {
+    server.send("POST", path, headers, body.as_bytes())
+}
+
+impl Kv<'_> {
+    fn open<'s>(server: &'s TestServer, database: &str) -> Kv<'s> {
+        let path = format!("/kv-connect/{database}");
+        let json = exchange(server, &path, r#"{"supportedVersions":[1,2,3]}"#, &[]).json();
+        let id = json["databaseId"].as_str().expect("an id").to_owned();
+        Kv { server, endpoint: path, id, token: json["token"].as_str().expect("a token").to_owned() }
+    }
+
+    fn post(&self, action: &str, body: &[u8]) -> Reply {
+        let authorization = format!("Bearer {}", self.token);
+        let headers = [
+            ("authorization", authorization.as_str()),
+            ("x-denokv-version", "3"),
+            ("x-denokv-database-id", &self.id),
+        ];
+        self.server.send("POST", &format!("{}/{action}", self.endpoint), &headers, body)
+    }
+
+    fn read(&self, ranges: Vec<pb::ReadRange>) -> Vec<Vec<pb::KvEntry>> {
+        let reply = self.post("snapshot_read", &pb::SnapshotRead { ranges }.encode_to_vec());
+        assert_eq!(
+            (reply.status, reply.header("content-type")),
+            (200, Some("application/x-protobuf")),
+            "{reply:?}"
+        );
+        let output = pb::SnapshotReadOutput::decode(reply.body.as_slice()).expect("a message");
+        assert!(output.read_is_strongly_consistent && !output.read_disabled);
+        assert_eq!(output.status, pb::SnapshotReadStatus::SrSuccess as i32);
+        output.ranges.into_iter().map(|range| range.values).collect()
+    }
+
+    fn get(&self, key: &[u8]) -> Option<pb::KvEntry> {
+        let end = [key, &[0]].concat();
+        self.read(vec![pb::ReadRange { start: key.to_vec(), end, limit: 1, reverse: false }]).remove(0).pop()
+    }
+
+    fn write(&self, write: &pb::AtomicWrite) -> Result<pb::AtomicWriteOutput, (u16, String)> {
+        let reply = self.post("atomic_write", &write.encode_to_vec());
+        if reply.status != 200 {
+            assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
+            return Err((reply.status, reply.text().to_owned()));
+        }
+        assert_eq!(reply.header("content-type"), Some("application/x-protobuf"));
+        Ok(pb::AtomicWriteOutput::decode(reply.body.as_slice()).expect("a message"))
+    }
+
+    fn set(&self, key: &[u8], data: &[u8], encoding: i32) -> Vec<u8> {
+        let write =
+            pb::AtomicWrite { mutations: vec![set(key, data, encoding)], ..pb::AtomicWrite::default() };
+        let output = self.write(&write).expect("it commits");
+        assert_eq!(output.status, pb::AtomicWriteStatus::AwSuccess as i32);
+        output.versionstamp
+    }
+}
+
+fn set(key: &[u8], data: &[u8], encoding: i32) -> pb::Mutation {
+    pb::Mutation {
+        key: key.to_vec(),
+        value: Some(pb::KvValue { data: data.to_vec(), encoding }),
+        mutation_type: pb::MutationType::MSet as i32,
+        ..pb::Mutation::default()
+    }
+}
+
+fn range(start: &[u8], end: &[u8], limit: i32) -> pb::ReadRange {
+    pb::ReadRange { start: start.to_vec(), end: end.to_vec(), limit, reverse: false }
+}
+
+#[test]
+fn the_exchange_says_where_and_how() {
+    let server = TestServer::memory();
+    let all = r#"{"supportedVersions":[1,2,3]}"#;
+    let reply = exchange(&server, "/", all, &[("authorization", "Bearer mine")]);
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")));
+    let json = reply.json();
+    assert_eq!(json["version"], 3);
+    assert_eq!(json["endpoints"], serde_json::json!([{"url": "./kv-connect/0", "consistency": "strong"}]));
+    assert_eq!(json["token"], "mine", "the one that was shown");
+    assert!(json["expiresAt"].as_str().is_some_and(|time| time.ends_with('Z')));
+    assert_eq!(exchange(&server, "/", all, &[]).json()["token"], "none");
+    let other = exchange(&server, "/kv-connect/a%20b", all, &[]).json();
+    assert_eq!(other["endpoints"][0]["url"], "./a%20b");
+    assert_ne!(other["databaseId"], json["databaseId"]);
+    assert_eq!(exchange(&server, "/kv-connect/0", all, &[]).json()["databaseId"], json["databaseId"]);
+    let old = exchange(&server, "/", "", &[("host", "localhost:99")]).json();
+    assert_eq!(
+        (old["version"].as_u64(), old["endpoints"][0]["url"].as_str()),
+        (Some(1), Some("http://localhost:99/kv-connect/0"))
+    );
+    let secure = exchange(&server, "/", "", &[("x-forwarded-proto", "https")]).json();
+    assert_eq!(secure["endpoints"][0]["url"], "https://localhost/kv-connect/0");
+    for body in [r#"{"supportedVersions":[9]}"#, "{}", "x"] {
+        let reply = exchange(&server, "/", body, &[]);
+        assert_eq!(
+            (reply.status, reply.header("content-type")),
+            (400, Some("text/plain; charset=utf-8")),
+            "{body}"
+        );
+    }
+    for path in ["/kv-connect/", "/kv-connect/%00", "/kv-connect/a/b"] {
+        assert!((400..500).contains(&exchange(&server, path, all, &[]).status), "{path}");
+    }
+    assert_eq!(server.get("/kv-connect/a").status, 405);
+}
+
+#[test]
+fn foreign_requests_are_refused_as_text() {
+    let token = Secret::new("t0ken").expect("printable");
+    let options = ServerOptions { access_token: Some(token).into(), ..options() };
+    let server = TestServer::start(Db::memory().expect("memory opens"), options);
+    let body = r#"{"supportedVersions":[3]}"#;
+    for (headers, status) in [
+        (vec![], 401),
+        (vec![("authorization", "Bearer other")], 401),
+        (vec![("authorization", "Bearer t0ken"), ("origin", "https://example.com")], 403),
+        (vec![("authorization", "Bearer t0ken")], 200),
+        (vec![("authorization", "Bearer t0ken"), ("host", "db.example.com")], 200),
+    ] {
+        let reply = exchange(&server, "/", body, &headers);
+        let plain = reply.header("content-type") == Some("text/plain; charset=utf-8");
+        assert_eq!((reply.status, plain), (status, status != 200), "{headers:?}");
+    }
+    let reply = server.send("POST", "/kv-connect/0/snapshot_read", &[], b"");
+    assert_eq!(reply.status, 401);
+    let open = TestServer::memory();
+    assert_eq!(exchange(&open, "/", body, &[("host", "db.example.com")]).status, 403, "DNS rebinding");
+}
+
+#[test]
+fn the_database_and_the_version_must_be_named() {
+    let server = TestServer::memory();
+    let kv = Kv::open(&server, "0");
+    let id = kv.id.clone();
+    let read =
+        |headers: &[(&str, &str)]| server.send("POST", "/kv-connect/0/snapshot_read", headers, b"").status;
+    assert_eq!(read(&[("x-denokv-version", "3"), ("x-denokv-database-id", &id)]), 200);
+    assert_eq!(read(&[("x-denokv-version", "2"), ("x-denokv-database-id", &id)]), 200);
+    assert_eq!(read(&[("x-transaction-domain-id", &id)]), 200, "version 1");
+    assert_eq!(read(&[]), 400);
+    assert_eq!(read(&[("x-denokv-version", "4"), ("x-denokv-database-id", &id)]), 400);
+    assert_eq!(
+        read(&[("x-denokv-version", "3"), ("x-denokv-database-id", "00000000-0000-0000-0000-000000000000")]),
+        400
+    );
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let server = TestServer::memory();
+    let kv = Kv::open(&server, "0");
+    let stamp = kv.set(b"\x02a\0", b"\xff\x0fT", 1);
+    assert_eq!(stamp.len(), 10);
+    let entry = kv.get(b"\x02a\0").expect("it is there");
+    assert_eq!(
+        (entry.value.as_slice(), entry.encoding, entry.versionstamp),
+        (&b"\xff\x0fT"[..], 1, stamp.clone())
+    );
+    assert_eq!(server.get("/get/a").status, 200, "the same key for curl");
+    assert_eq!(server.get("/v1/kv/a").text(), "true");
+    kv.set(b"\x02b\0", &[1, 2], 3);
+    kv.set(b"no tuple", &[7, 0, 0, 0, 0, 0, 0, 0], 2);
+    assert_eq!(server.get("/v1/kv/b").body, [1, 2]);
+    let ranges = kv.read(vec![
+        range(b"", b"\xff", 100),
+        pb::ReadRange { reverse: true, ..range(b"", b"\xff", 2) },
+        range(b"\x02a\0", b"\xff", 1),
+        range(b"\x02aa", b"\xff", 1),
+        range(b"z", b"a", 5),
+    ]);
+    let keys: Vec<Vec<&[u8]>> =
+        ranges.iter().map(|entries| entries.iter().map(|entry| entry.key.as_slice()).collect()).collect();
+    let (a, b, c) = (&b"\x02a\0"[..], &b"\x02b\0"[..], &b"no tuple"[..]);
+    assert_eq!(keys, [vec![a, b, c], vec![c, b], vec![a], vec![b], vec![]]);
+    server.put("/v1/kv/doc", "application/json", br#"{"z":1,"a":[true]}"#);
+    let entry = kv.get(b"\x02doc\0").expect("it is there");
+    assert_eq!(
+        (entry.value.as_slice(), entry.encoding),
+        (&b"\xff\x0fo\"\x01zI\x02\"\x01aA\x01T$\0\x01{\x02"[..], 1)
+    );
+    let empty = kv.write(&pb::AtomicWrite::default()).expect("it commits");
+    assert!(empty.versionstamp > stamp, "an empty commit has a stamp, too");
+}
+
+#[test]
+fn failed_checks_are_listed_and_refused_mutations_leave_nothing() {
+    let server = TestServer::memory();
+    let kv = Kv::open(&server, "0");
+    let stamp = kv.set(b"a", b"\xff\x0fT", 1);
+    let check = |key: &[u8], versionstamp: &[u8]| pb::Check {
+        key: key.to_vec(),
+        versionstamp: versionstamp.to_vec(),
+    };
+    let write = pb::AtomicWrite {
+        checks: vec![check(b"a", &stamp), check(b"a", b""), check(b"b", b""), check(b"b", &stamp)],
+        mutations: vec![set(b"c", b"\xff\x0fT", 1)],
+        enqueues: vec![],
+    };
+    let output = kv.write(&write).expect("an answer");
+    assert_eq!(
+        (output.status, output.failed_checks),
+        (pb::AtomicWriteStatus::AwCheckFailure as i32, vec![1, 3])
+    );
+    let sum = pb::Mutation {
+        mutation_type: pb::MutationType::MSum as i32,
+        ..set(b"a", &[1, 0, 0, 0, 0, 0, 0, 0], 2)
+    };
+    let write = pb::AtomicWrite { mutations: vec![set(b"c", b"x", 3), sum], ..pb::AtomicWrite::default() };
+    let (status, text) = kv.write(&write).expect_err("no number");
+    assert_eq!(
+        (status, text.as_str()),
+        (400, "Failed to perform 'sum' mutation on a non-U64 value in the database")
+    );
+    assert_eq!(kv.get(b"c"), None);
+}
+
+#[test]
+fn malformed_and_oversized_messages_are_4xx() {
+    let server = TestServer::memory();
+    let kv = Kv::open(&server, "0");
+    for action in ["snapshot_read", "atomic_write"] {
+        let reply = kv.post(action, b"\xff\xff\xff");
+        assert_eq!(
+            (reply.status, reply.header("content-type")),
+            (400, Some("text/plain; charset=utf-8")),
+            "{action}"
+        );
+    }
+    assert_eq!(kv.post("atomic_read", b"").status, 404);
+    let reply = kv.post("atomic_write", &vec![0; 3 << 20]);
+    assert_eq!((reply.status, reply.text().contains("too large")), (413, true), "{}", reply.text());
+    let write = |mutation: pb::Mutation| {
+        kv.write(&pb::AtomicWrite { mutations: vec![mutation], ..pb::AtomicWrite::default() })
+    };
+    assert_eq!(write(set(b"a", &[1], 2)).expect_err("7 bytes are missing").0, 400);
+    assert_eq!(write(set(b"a", &[1], 9)).expect_err("no encoding").0, 400);
+    assert_eq!(write(set(&[1; 2_049], &[1], 1)).expect_err("too long").0, 413);
+    assert_eq!(write(set(b"a", &vec![1; 65_537], 1)).expect_err("too long").0, 413);
+    // What others wrote is read, however large.
+    server.db.put("large", Value::bytes(vec![1; 100_000])).expect("it commits");
+    assert_eq!(kv.get(b"\x02large\0").map(|entry| entry.value.len()), Some(100_000));
+}
+
+#[test]
+fn databases_are_apart_and_made_by_their_first_write() {
+    let server = TestServer::memory();
+    let (fruit, default) = (Kv::open(&server, "fruit"), Kv::open(&server, "0"));
+    assert_eq!(fruit.get(b"\x02a\0"), None);
+    assert!(server.db.database("fruit").expect("readable").is_none(), "looking makes none");
+    fruit.set(b"\x02a\0", b"\xff\x0fT", 1);
+    assert!(fruit.get(b"\x02a\0").is_some());
+    assert_eq!(default.get(b"\x02a\0"), None);
+    assert_eq!(server.get("/v1/kv/a?db=fruit").text(), "true");
+}
+
+#[test]
+fn expiry_is_at_its_time() {
+    let server = TestServer::memory();
+    let kv = Kv::open(&server, "0");
+    let write = |expire_at_ms| {
+        let mutation = pb::Mutation { expire_at_ms, ..set(b"a", b"\xff\x0fT", 1) };
+        kv.write(&pb::AtomicWrite { mutations: vec![mutation], ..pb::AtomicWrite::default() })
+            .expect("it commits");
+        kv.get(b"a").is_some()
+    };
+    assert!(write(-1) && write(0));
+    assert!(!write(1), "1970 is over");
+    assert!(write(i64::MAX));
+}

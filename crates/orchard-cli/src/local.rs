@@ -75,6 +75,7 @@ impl Local {
             reverse: request.reverse,
             keys_only: request.keys_only,
             limit: request.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+            ..ScanOptions::default()
         };
         let scan = self.db.scan(request.range.clone(), options);
         Ok(Box::new(scan.map(|entry| entry.map_err(CliError::from))))

@@ -26,6 +26,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
+/// Old versions freed in one round of upkeep.
+const RECLAIM_BUDGET: usize = 1 << 16;
+
 /// An acknowledged commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
@@ -66,6 +69,11 @@ pub struct EngineOptions {
     pub group_delay_ns_max: u64,
     /// Deleted ranges whose entries are not erased yet, at most; the next delete of a range helps to erase first.
     pub range_tombstones_max: usize,
+    /// Replaced and deleted versions are kept for so long, in milliseconds, for [`Engine::snapshot_at`] and
+    /// [`Engine::history`]; 0: only as long as a snapshot needs them. They do not survive the end of the process.
+    pub history_retention_ms: u64,
+    /// When the values of old versions take more memory than this, in bytes, older ones go before their time.
+    pub history_bytes_max: u64,
     /// A range with at most so many entries is deleted entry by entry at once.
     pub small_range_entries_max: usize,
 }
@@ -83,6 +91,8 @@ impl Default for EngineOptions {
             snapshot_age_ms_max: 10 * 60 * 1_000,
             snapshot_pinned_bytes_max: 256 << 20,
             group_delay_ns_max: 200_000,
+            history_retention_ms: 0,
+            history_bytes_max: 256 << 20,
             range_tombstones_max: RANGE_TOMBSTONES_MAX,
             small_range_entries_max: SMALL_RANGE_ENTRIES_MAX,
         }
@@ -108,6 +118,8 @@ pub struct Engine {
     pub(crate) core: Mutex<Core>,
     pub(crate) stats: Stats,
     pub(crate) written_time_ms: AtomicU64,
+    /// History begins here; `u64::MAX`: with the oldest snapshot.
+    pub(crate) history_from: AtomicU64,
     /// Memory in use when it was last looked at.
     pub(crate) memory_used: AtomicU64,
     pub(crate) merging: Mutex<Option<Merging>>,
@@ -208,6 +220,7 @@ impl Engine {
 
     pub(crate) fn horizon(&self) -> u64 {
         let horizon = self.snapshots.horizon(|| self.progress.visible());
+        let horizon = horizon.min(self.history_from.load(Ordering::SeqCst));
         self.stats.pruned_to.fetch_max(horizon, Ordering::SeqCst);
         horizon
     }
@@ -444,17 +457,21 @@ impl Engine {
         if let Some(before) = self.env.clock.monotonic_ns().checked_sub(age_ns) {
             self.snapshots.expire(before);
         }
+        let has_more;
         let (all, newest) = {
             let mut core = self.core.lock();
             // What nobody needs any more is no reason to end a snapshot.
             let horizon = self.horizon();
-            core.map.reclaim(horizon, 1 << 16);
+            has_more = core.map.reclaim(horizon, RECLAIM_BUDGET).pruned_versions >= RECLAIM_BUDGET as u64;
             let map = core.map.stats();
             (map.value_bytes + map.nonresident_bytes, u64::try_from(core.counts.value_bytes).unwrap_or(0))
         };
-        if all.saturating_sub(newest) > self.options.snapshot_pinned_bytes_max {
+        let old_bytes = all.saturating_sub(newest);
+        let history_bytes = self.history_bytes();
+        if old_bytes > self.options.snapshot_pinned_bytes_max.saturating_add(history_bytes) {
             self.snapshots.expire_oldest();
         }
+        self.advance_history(old_bytes > history_bytes && !has_more);
     }
 
     /// Numbers.

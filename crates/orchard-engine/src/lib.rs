@@ -15,6 +15,7 @@ pub mod engine;
 pub mod error;
 pub mod expiry;
 pub mod format;
+pub mod history;
 pub mod log_clock;
 pub mod manifest;
 mod memory;

@@ -132,15 +132,22 @@ impl Covers {
         self.list().is_empty()
     }
 
+    /// When a version was deleted by its range, if that was at or before `at`.
+    #[inline]
+    pub(crate) fn deleted_at(&self, version: &Version<'_>, at: u64) -> Option<u64> {
+        let list = self.0.as_deref()?;
+        first_above(list, version.key(), version.stamp()).filter(|stamp| *stamp <= at)
+    }
+
     /// Whether a version is deleted at `at` by its range.
     #[inline]
     pub(crate) fn hides(&self, version: &Version<'_>, at: u64) -> bool {
-        self.0.is_some() && self.first_above(version.key(), version.stamp()).is_some_and(|stamp| stamp <= at)
+        self.deleted_at(version, at).is_some()
     }
 
-    /// The stamp at which a version of `stamp` was deleted by its range.
-    pub(crate) fn first_above(&self, key: &[u8], stamp: u64) -> Option<u64> {
-        first_above(self.list(), key, stamp)
+    /// Whether some range was deleted behind `since` and not behind `at`.
+    pub(crate) fn any_within(&self, since: u64, at: u64) -> bool {
+        self.list().iter().any(|range| range.stamp > since && range.stamp <= at)
     }
 
     /// Number of live entries in a range at the newest applied state. Without a range tombstone in it nothing is visited;

@@ -63,6 +63,8 @@ fn entry_of(key: &[u8], version: &Version<'_>, keys_only: bool) -> Found {
 pub struct Batch {
     /// The entries, in the order asked for.
     pub entries: Vec<Entry>,
+    /// The keys deleted within the window, in the order asked for; only if asked for.
+    pub deleted: Vec<Deleted>,
     /// The last key looked at, flat; go on behind it. `None`: the range is done.
     pub resume: Option<Vec<u8>>,
 }
@@ -82,6 +84,29 @@ pub struct BatchRequest<'a> {
     pub entries_max: usize,
     /// Stop after so many value bytes.
     pub bytes_max: usize,
+}
+
+/// A key whose newest change deleted it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deleted {
+    /// The key.
+    pub key: Key,
+    /// When.
+    pub versionstamp: Versionstamp,
+}
+
+/// Only what was last changed in a window of versions. "Last" is as the snapshot that is read shows it: what was changed
+/// again behind `until` is not in the window, whatever it was before; to see it, read at a snapshot of `until`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Window {
+    /// Changed behind this version. The cost is in proportion to what was: parts of the index without a newer version
+    /// are left out.
+    pub since: Option<Versionstamp>,
+    /// Changed at or before this version.
+    pub until: Option<Versionstamp>,
+    /// Tell of keys that are deleted, too. A read that looks back further than deletes are remembered fails; and as long
+    /// as a range deleted in the window is not erased, everything is looked at.
+    pub include_deleted: bool,
 }
 
 /// Keys, deleted ones included, that one batch looks at before it lets go of the map.
@@ -146,6 +171,22 @@ impl Engine {
     /// # Errors
     /// [`ReadError`]
     pub fn batch(&self, snapshot: &SnapshotPin, request: BatchRequest<'_>) -> Result<Batch, ReadError> {
+        self.batch_in(snapshot, request, Window::default())
+    }
+
+    /// The next batch of what was last changed in a window of versions, as a snapshot shows it.
+    ///
+    /// # Errors
+    /// [`ReadError`]; [`ReadError::SnapshotTooOld`] also if deletes of the window are forgotten.
+    pub fn batch_in(
+        &self,
+        snapshot: &SnapshotPin,
+        request: BatchRequest<'_>,
+        window: Window,
+    ) -> Result<Batch, ReadError> {
+        let at = snapshot.stamp();
+        let since = window.since.map_or(0, Versionstamp::raw);
+        let until = window.until.map_or(u64::MAX, Versionstamp::raw);
         let mut batch = Batch::default();
         let mut on_disk: Vec<(usize, Vec<u8>, u64)> = Vec::new();
         let (mut looked_at, mut bytes) = (0, 0);
@@ -153,11 +194,25 @@ impl Engine {
             let guard = self.reader.pin();
             let (lower, upper) = (request.lower, request.upper);
             let ranges = self.ranges.load();
-            guard.scan(lower, upper, request.reverse, snapshot.stamp(), |version| {
+            let visit = |version: Version<'_>| {
                 looked_at += 1;
-                if is_visible(&version, snapshot.time()) && !ranges.hides(&version, snapshot.stamp()) {
-                    let flat = version.key();
-                    let key = split_flat_key(flat).map_or(flat, |(_, key)| key);
+                let flat = version.key();
+                let key = split_flat_key(flat).map_or(flat, |(_, key)| key);
+                let deleted_at = if version.is_tombstone() {
+                    Some(version.stamp())
+                } else {
+                    ranges.deleted_at(&version, at)
+                };
+                let changed_at = deleted_at.unwrap_or(version.stamp());
+                if changed_at <= since || changed_at > until {
+                    // Outside the window.
+                } else if let Some(stamp) = deleted_at {
+                    if window.include_deleted {
+                        let key = Key::new(Bytes::copy_from_slice(key)).unwrap_or_default();
+                        let versionstamp = Versionstamp::from_raw(stamp);
+                        batch.deleted.push(Deleted { key, versionstamp });
+                    }
+                } else if is_visible(&version, snapshot.time()) {
                     match entry_of(key, &version, request.keys_only) {
                         Found::Here(entry) => {
                             bytes += entry.value.data.len();
@@ -171,7 +226,7 @@ impl Engine {
                         Found::Absent => {}
                     }
                 }
-                let is_full = batch.entries.len() >= request.entries_max
+                let is_full = batch.entries.len() + batch.deleted.len() >= request.entries_max
                     || bytes >= request.bytes_max
                     || looked_at >= LOOKED_AT_MAX;
                 if is_full {
@@ -179,7 +234,15 @@ impl Engine {
                     return ControlFlow::Break(());
                 }
                 ControlFlow::Continue(())
-            });
+            };
+            if window.since.is_none() || (window.include_deleted && ranges.any_within(since, at)) {
+                guard.scan(lower, upper, request.reverse, at, visit);
+            } else {
+                guard.scan_changed_in(lower, upper, request.reverse, since, at, visit);
+            }
+        }
+        if window.include_deleted && since < self.core.lock().floor.raw() {
+            return Err(ReadError::SnapshotTooOld);
         }
         for (position, flat, stamp) in on_disk {
             let data = self.load(&flat, stamp)?;

@@ -448,6 +448,7 @@ fn assemble(
         log: Mutex::new(log),
         core: Mutex::new(core),
         stats,
+        history_from: AtomicU64::new(if options.history_retention_ms == 0 { u64::MAX } else { last }),
         written_time_ms: AtomicU64::new(last_time.0),
         memory_used: AtomicU64::new(0),
         merging: Mutex::new(None),

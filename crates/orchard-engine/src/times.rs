@@ -3,7 +3,8 @@
 use orchard_types::{UnixMillis, Versionstamp};
 use std::collections::VecDeque;
 
-const STEP_MS: u64 = 1_000;
+/// Length of a step.
+pub const STEP_MS: u64 = 1_000;
 /// Steps kept: a day. Older ones are thinned to every second one, so times get coarser with age but never wrong.
 const STEPS_MAX: usize = 86_400;
 

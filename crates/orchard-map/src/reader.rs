@@ -123,6 +123,20 @@ impl Guard<'_> {
         unsafe { self.shared.scan(lower, upper, false, Window { since: Some(since), at }, visit) }
     }
 
+    /// As `scan_changed`, in key order or its reverse.
+    pub fn scan_changed_in<'g>(
+        &'g self,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+        reverse: bool,
+        since: u64,
+        at: u64,
+        visit: impl FnMut(Version<'g>) -> ControlFlow<()>,
+    ) {
+        // SAFETY: this guard is pinned, and what is visited borrows it.
+        unsafe { self.shared.scan(lower, upper, reverse, Window { since: Some(since), at }, visit) }
+    }
+
     /// The newest stamp of any key within the bounds, tombstones included; 0 without a key.
     /// It is of the newest applied state, and exact.
     pub fn range_max_stamp(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> u64 {

@@ -36,6 +36,9 @@ pub struct Found {
     pub live: Live,
 }
 
+/// What was changed: entries, and keys deleted.
+pub type Changed = (Vec<(Bytes, Found)>, Vec<(Bytes, Versionstamp)>);
+
 /// What a commit comes to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -225,6 +228,28 @@ impl Oracle {
     ) -> Vec<(Bytes, Found)> {
         let places = self.places_in(space, range);
         places.filter_map(|place| Some((place.1.clone(), self.get(place, at, time)?))).collect()
+    }
+
+    /// The versions of a key at or below `at`, the newest first.
+    pub fn versions(&self, place: &Place, at: Versionstamp) -> impl Iterator<Item = &Version> {
+        let versions = self.keys.get(place).into_iter().flatten().rev();
+        versions.filter(move |version| version.stamp <= at)
+    }
+
+    /// What of a range was last changed behind `since` and at or before `until`, at a snapshot: entries and deleted keys.
+    pub fn changed(
+        &self,
+        space: SpaceId,
+        range: &KeyRange,
+        (since, until): (Versionstamp, Versionstamp),
+        (at, time): (Versionstamp, UnixMillis),
+    ) -> Changed {
+        let mut entries = self.range(space, range, at, time);
+        entries.retain(|(_, found)| found.stamp > since && found.stamp <= until);
+        let newest = self.places_in(space, range).filter_map(|place| Some((place, self.version(place, at)?)));
+        let deleted = newest
+            .filter(|(_, version)| version.live.is_none() && version.stamp > since && version.stamp <= until);
+        (entries, deleted.map(|(place, version)| (place.1.clone(), version.stamp)).collect())
     }
 
     fn places_in<'a>(&'a self, space: SpaceId, range: &'a KeyRange) -> impl Iterator<Item = &'a Place> {

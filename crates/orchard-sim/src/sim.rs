@@ -6,14 +6,15 @@
 //! - After a crash the state is that of a prefix of the log, at a group's end, that holds every commit acknowledged and
 //!   everything that any delivered answer depended on.
 
-use crate::oracle::{Found, Oracle, Outcome, Place};
-use crate::subject::{Job, MERGE_OFTEN, Scan, Subject};
+use crate::oracle::{Found, Live, Oracle, Outcome, Place, Version};
+use crate::subject::{Job, MERGE_OFTEN, Scan, Subject, found};
 use crate::workload::{Style, Workload, show};
 use bytes::Bytes;
 use orchard_engine::changes::ChangesError;
 use orchard_engine::commit::Submitted;
 use orchard_engine::engine::EngineOptions;
 use orchard_engine::error::{CommitError, OpenError, ReadError, StorageError, TokenError};
+use orchard_engine::read::Window;
 use orchard_engine::snapshot::SnapshotPin;
 use orchard_env::fault::{CrashStyle, FaultDisk, FaultPlan, Latency};
 use orchard_env::{Clock, Env, ManualClock, SeededRandom};
@@ -160,6 +161,8 @@ pub struct Simulation {
     lost: Vec<Versionstamp>,
     /// What was visible at the last end.
     seen: Versionstamp,
+    /// What was visible at the last beginning.
+    opened_at: Versionstamp,
     sync_failed: bool,
     summary: Summary,
     /// Print every step.
@@ -193,6 +196,7 @@ impl Simulation {
             group_delay_ns_max: 0,
             checkpoint_log_bytes: 0,
             evictable_value_bytes_min: pick(&random, &[1, 64]),
+            history_retention_ms: pick(&random, &[0, 0, 3_000, 50_000]),
             range_tombstones_max: pick(&random, &[1, 3, 64]),
             small_range_entries_max: pick(&random, &[0, 0, 2, 64]),
             ..EngineOptions::default()
@@ -232,6 +236,7 @@ impl Simulation {
             rollbacks: 0,
             lost: Vec::new(),
             seen: Versionstamp::ZERO,
+            opened_at: Versionstamp::ZERO,
             sync_failed: false,
             summary: Summary::default(),
             tells: false,
@@ -343,7 +348,10 @@ impl Simulation {
             60..=74 => self.read(),
             75..=77 => self.take_snapshot(),
             78..=82 => self.read_snapshot(),
-            83 => self.look_back(),
+            83 => {
+                self.look_back()?;
+                self.read_history()
+            }
             84 => self.read_feed(),
             85..=91 => {
                 self.clock.advance_ms(pick(&self.random, &[1, 1, 10, 400, 2_000]));
@@ -805,7 +813,76 @@ impl Simulation {
             entries_max: pick(&self.random, &[1, 3, 100]),
             bytes_max: pick(&self.random, &[1, 1_000, 1 << 20]),
         };
+        if self.random.below(3) == 0 {
+            return self.same_window(pin, space, &range, scan);
+        }
         self.same_range(pin, space, &range, scan)
+    }
+
+    /// What was last changed in a window of versions.
+    fn same_window(&self, pin: &SnapshotPin, space: SpaceId, range: &KeyRange, scan: Scan) -> Step {
+        let (at, time) = (Versionstamp::from_raw(pin.stamp()), pin.time());
+        let log = self.truth.log();
+        let back = |most: u64| {
+            let back = 1 + self.random.below(most) as usize;
+            log.len().checked_sub(back).map_or(Versionstamp::ZERO, |position| log[position].stamp)
+        };
+        let until = if self.random.below(2) == 0 { None } else { Some(back(10)) };
+        let window = Window {
+            since: if self.random.below(8) == 0 { None } else { Some(back(20)) },
+            until,
+            include_deleted: self.random.below(2) == 0,
+        };
+        let bounds = (window.since.unwrap_or_default(), until.unwrap_or(Versionstamp::MAX));
+        let (mut entries, mut deleted) = self.truth.changed(space, range, bounds, (at, time));
+        if !window.include_deleted {
+            deleted.clear();
+        }
+        if scan.reverse {
+            entries.reverse();
+            deleted.reverse();
+        }
+        let batch = match self.engine().changed(pin, space, range, scan, window) {
+            Ok(batch) => batch,
+            Err(ReadError::SnapshotTooOld) if window.include_deleted => return Ok(()),
+            Err(error) => return self.read_error(&error),
+        };
+        let found: Vec<_> = batch.entries.into_iter().map(found).collect();
+        ensure!(found == entries, "{window:?} of {range:?} has {found:?}, expected {entries:?}");
+        let gone: Vec<_> =
+            batch.deleted.into_iter().map(|gone| (gone.key.into_bytes(), gone.versionstamp)).collect();
+        ensure!(gone == deleted, "{window:?} of {range:?} deleted {gone:?}, expected {deleted:?}");
+        Ok(())
+    }
+
+    /// The versions of a key that are kept.
+    fn read_history(&mut self) -> Step {
+        let (space, key) = (self.workload.style.space(&self.random), self.workload.style.key(&self.random));
+        let place = (space, key.into_bytes());
+        let limit = pick(&self.random, &[1, 3, 100]);
+        let (floor, visible) = (self.engine().engine().history_floor(), self.engine().visible());
+        let found = match self.engine().engine().history(space, &place.1, limit) {
+            Ok(found) => found,
+            Err(error) => return self.read_error(&error),
+        };
+        let found: Vec<Version> = found
+            .into_iter()
+            .map(|kept| Version {
+                stamp: kept.versionstamp,
+                live: kept.value.map(|(value, expires_at)| Live { value, expires_at }),
+            })
+            .collect();
+        let mut expected: Vec<Version> = Vec::new();
+        for version in self.truth.versions(&place, visible).take(limit) {
+            expected.push(version.clone());
+            if version.stamp <= floor {
+                break;
+            }
+        }
+        // Deletions with nothing before them may be forgotten.
+        while found.len() < expected.len() && expected.pop_if(|oldest| oldest.live.is_none()).is_some() {}
+        ensure!(found == expected, "{place:?} has the history {found:?}, expected {expected:?}");
+        Ok(())
     }
 
     fn same_range(&self, pin: &SnapshotPin, space: SpaceId, range: &KeyRange, scan: Scan) -> Step {
@@ -906,7 +983,14 @@ impl Simulation {
                 ensure!(pin.stamp() == at.min(visible).raw(), "a snapshot at {at:?} is of {}", pin.stamp());
                 self.read_at(&pin)
             }
-            Err(ReadError::SnapshotTooOld) => Ok(()),
+            Err(ReadError::SnapshotTooOld) => {
+                let kept_until = self.truth.time_of(at).0.saturating_add(self.options.history_retention_ms);
+                let is_kept = self.options.history_retention_ms > 0
+                    && at > self.opened_at
+                    && kept_until > self.clock_max.max(self.clock.now()).0;
+                ensure!(!is_kept, "{at:?} is within the retention and its snapshot is too old");
+                Ok(())
+            }
             Err(error) => self.read_error(&error),
         }
     }
@@ -1183,6 +1267,7 @@ impl Simulation {
         self.read_time = UnixMillis(0);
         match self.try_open() {
             Ok(subject) => {
+                self.opened_at = subject.visible();
                 self.subject = Some(subject);
                 Ok(())
             }

@@ -7,7 +7,7 @@ use orchard_engine::compaction::PlanOptions;
 use orchard_engine::engine::{Engine, EngineOptions};
 use orchard_engine::error::{CommitError, OpenError, ReadError};
 use orchard_engine::format::push_flat_key;
-use orchard_engine::read::BatchRequest;
+use orchard_engine::read::{Batch, BatchRequest, Window};
 use orchard_engine::snapshot::SnapshotPin;
 use orchard_env::fault::FaultDisk;
 use orchard_env::{Env, ManualClock, SeededRandom};
@@ -69,7 +69,7 @@ pub struct Scan {
     pub bytes_max: usize,
 }
 
-fn found(entry: Entry) -> (Bytes, Found) {
+pub fn found(entry: Entry) -> (Bytes, Found) {
     let live = Live { value: entry.value, expires_at: entry.expires_at };
     (entry.key.into_bytes(), Found { stamp: entry.versionstamp, live })
 }
@@ -140,7 +140,20 @@ impl Subject {
         range: &KeyRange,
         scan: Scan,
     ) -> Result<Vec<(Bytes, Found)>, ReadError> {
-        let mut all = Vec::new();
+        let all = self.changed(at, space, range, scan, Window::default())?;
+        Ok(all.entries.into_iter().map(found).collect())
+    }
+
+    /// What of a range was last changed in a window, batch by batch.
+    pub fn changed(
+        &self,
+        at: &SnapshotPin,
+        space: SpaceId,
+        range: &KeyRange,
+        scan: Scan,
+        window: Window,
+    ) -> Result<Batch, ReadError> {
+        let mut all = Batch::default();
         if range.is_empty() {
             return Ok(all);
         }
@@ -161,8 +174,9 @@ impl Subject {
                 entries_max: scan.entries_max,
                 bytes_max: scan.bytes_max,
             };
-            let batch = self.engine.batch(at, request)?;
-            all.extend(batch.entries.into_iter().map(found));
+            let batch = self.engine.batch_in(at, request, window)?;
+            all.entries.extend(batch.entries);
+            all.deleted.extend(batch.deleted);
             match batch.resume {
                 Some(last) if scan.reverse => to = Bound::Excluded(last),
                 Some(last) => from = Bound::Excluded(last),

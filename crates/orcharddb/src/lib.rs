@@ -12,6 +12,7 @@ mod databases;
 mod db;
 mod drive;
 mod error;
+mod look_back;
 pub mod queue;
 mod scan;
 mod snapshot;
@@ -21,6 +22,7 @@ pub mod tuple;
 pub use databases::{DatabaseError, check_database_name};
 pub use db::{Db, Options, Pending, Stats};
 pub use error::Error;
+pub use look_back::{Changed, ChangedScan, KeptVersion};
 pub use orchard_engine::engine::{Committed, EngineOptions};
 pub use orchard_engine::error::{CommitError, Corruption, OpenError, ReadError, StorageError, TokenError};
 pub use orchard_types::{

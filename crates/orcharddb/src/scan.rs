@@ -4,7 +4,7 @@ use crate::db::Shared;
 use orchard_engine::apply::flat_bounds;
 use orchard_engine::engine::Engine;
 use orchard_engine::error::ReadError;
-use orchard_engine::read::BatchRequest;
+use orchard_engine::read::{BatchRequest, Window};
 use orchard_engine::snapshot::SnapshotPin;
 use orchard_types::{Entry, KeyRange, SpaceId, UnixMillis, Versionstamp};
 use std::ops::Bound;
@@ -24,6 +24,11 @@ pub struct ScanOptions {
     pub keys_only: bool,
     /// Most entries; `None`: all.
     pub limit: Option<usize>,
+    /// Only entries last changed behind this version. It costs in proportion to what was changed since.
+    pub since: Option<Versionstamp>,
+    /// Only entries last changed at or before this version; of those changed again later nothing is shown, not even what
+    /// they held then (a snapshot at that version shows it).
+    pub until: Option<Versionstamp>,
 }
 
 /// Where a range read stands: fetches batches from a snapshot that its owner holds.
@@ -77,7 +82,8 @@ impl Cursor {
             entries_max: self.left.min(self.batch_entries),
             bytes_max: BATCH_SIZE_BYTES,
         };
-        let batch = engine.batch(snapshot, request)?;
+        let ScanOptions { since, until, .. } = self.options;
+        let batch = engine.batch_in(snapshot, request, Window { since, until, include_deleted: false })?;
         self.left = self.left.saturating_sub(batch.entries.len());
         self.is_done = batch.resume.is_none() || self.left == 0;
         self.resume = batch.resume;

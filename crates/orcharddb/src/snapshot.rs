@@ -21,8 +21,8 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone)]
 pub struct Snapshot {
-    shared: Arc<Shared>,
-    pin: Arc<SnapshotPin>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pin: Arc<SnapshotPin>,
 }
 
 impl Snapshot {

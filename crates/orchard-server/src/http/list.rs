@@ -69,7 +69,7 @@ pub(super) async fn handle(session: &Session, parts: &Parts) -> Result<Response<
         let (reverse, keys_only) = (query.reverse, query.keys_only);
         // A HEAD needs no entries.
         let limit = if parts.method == Method::HEAD { Some(0) } else { query.limit };
-        let options = ScanOptions { reverse, keys_only, limit };
+        let options = ScanOptions { reverse, keys_only, limit, ..ScanOptions::default() };
         let mut scan = snapshot.scan_in(space, query.rest(), options);
         let lines = Pieces::body(move |out| {
             while out.len() < Pieces::SIZE_BYTES {
@@ -163,6 +163,7 @@ fn page(snapshot: &Snapshot, space: SpaceId, query: &Query, limit: usize) -> Res
         reverse: query.reverse,
         keys_only: query.keys_only,
         limit: Some(limit.saturating_add(1)),
+        ..ScanOptions::default()
     };
     let mut body = b"{\"entries\":[".to_vec();
     let mut last = None;

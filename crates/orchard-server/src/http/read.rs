@@ -93,8 +93,12 @@ impl Answer {
             request.cursor.as_ref().map_or_else(|| request.range.clone(), |at| at.rest(&request.range));
         // One more than wanted tells whether there is more.
         let limit = (!request.count).then(|| request.limit.saturating_add(1));
-        let options =
-            ScanOptions { reverse: request.reverse, keys_only: request.keys_only || request.count, limit };
+        let options = ScanOptions {
+            reverse: request.reverse,
+            keys_only: request.keys_only || request.count,
+            limit,
+            ..ScanOptions::default()
+        };
         out.extend_from_slice(if request.count { b"{\"count\":" } else { b"{\"entries\":[" });
         let scan = self.snapshot.scan_in(self.space, range, options);
         self.current = Some(Current { request, scan, written: 0, last: None });

@@ -58,7 +58,12 @@ fn read_range(
             return Ok(found.into_iter().collect());
         }
     }
-    let options = ScanOptions { reverse: request.reverse, keys_only: false, limit: Some(request.limit) };
+    let options = ScanOptions {
+        reverse: request.reverse,
+        keys_only: false,
+        limit: Some(request.limit),
+        ..ScanOptions::default()
+    };
     let mut entries = Vec::new();
     for entry in snapshot.scan_in(space, request.range.clone(), options) {
         let entry = entry?;

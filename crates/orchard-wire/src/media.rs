@@ -13,6 +13,10 @@ pub const TEXT: &str = "text/plain; charset=utf-8";
 pub const JSON: &str = "application/json";
 /// One JSON text a line.
 pub const NDJSON: &str = "application/x-ndjson";
+/// A change of a JSON document (RFC 7396).
+pub const MERGE_PATCH: &str = "application/merge-patch+json";
+/// What curl sends with `--data` unasked.
+pub const FORM: &str = "application/x-www-form-urlencoded";
 /// An error.
 pub const PROBLEM: &str = "application/problem+json";
 
@@ -27,6 +31,11 @@ fn split(content_type: &str) -> (String, Option<String>) {
             .then(|| value.trim().trim_matches('"').to_ascii_lowercase())
     });
     (essence, charset)
+}
+
+/// Whether `content_type` is this media type, whatever its parameters.
+pub fn is(content_type: &str, media_type: &str) -> bool {
+    split(content_type).0 == media_type
 }
 
 /// Whether `content_type` says JSON.
@@ -62,7 +71,7 @@ pub fn value(content_type: Option<&str>, body: Bytes) -> Result<Value, Problem> 
         return Err(Problem::new(Kind::UnsupportedMediaType, detail));
     }
     match essence.as_str() {
-        "" | "application/x-www-form-urlencoded" => Ok(text(body).unwrap_or_else(Value::bytes)),
+        "" | FORM => Ok(text(body).unwrap_or_else(Value::bytes)),
         OCTET_STREAM => Ok(Value::bytes(body)),
         "text/plain" => text(body).map_err(|_| {
             Problem::new(

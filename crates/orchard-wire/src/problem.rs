@@ -36,6 +36,8 @@ pub enum Kind {
     NoSuchRoute,
     /// The key is absent.
     KeyNotFound,
+    /// The JSON document has nothing where the pointer points.
+    PointerNotFound,
     /// The route does not know the method.
     MethodNotAllowed,
     /// The client was too slow.
@@ -80,7 +82,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 32] = [
+    pub const ALL: [Kind; 33] = [
         Kind::BadRequest,
         Kind::BadQuery,
         Kind::UnknownParameter,
@@ -93,6 +95,7 @@ impl Kind {
         Kind::HostRefused,
         Kind::NoSuchRoute,
         Kind::KeyNotFound,
+        Kind::PointerNotFound,
         Kind::MethodNotAllowed,
         Kind::RequestTimeout,
         Kind::CheckFailed,
@@ -130,6 +133,7 @@ impl Kind {
             Kind::HostRefused => (403, "host_refused", "ERR"),
             Kind::NoSuchRoute => (404, "no_such_route", "ERR"),
             Kind::KeyNotFound => (404, "key_not_found", "ERR"),
+            Kind::PointerNotFound => (404, "pointer_not_found", "ERR"),
             Kind::MethodNotAllowed => (405, "method_not_allowed", "ERR"),
             Kind::RequestTimeout => (408, "request_timeout", "ERR"),
             Kind::CheckFailed => (409, "check_failed", "EXECABORT"),

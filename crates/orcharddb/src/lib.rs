@@ -27,8 +27,8 @@ pub use orchard_engine::engine::{Committed, EngineOptions};
 pub use orchard_engine::error::{CommitError, Corruption, OpenError, ReadError, StorageError, TokenError};
 pub use orchard_types::{
     Check, CheckFailure, Commit, Durability, DurationMs, Entry, Expiry, Key, KeyRange, LimitError, Mutation,
-    MutationError, NumberOp, Operation, SpaceId, Token, UnixMillis, Value, ValueType, Versionstamp, limits,
-    v8_number,
+    MutationError, NumberOp, Operation, SpaceId, Token, UnixMillis, Value, ValueType, Versionstamp,
+    arithmetic, limits, v8_number,
 };
 pub use scan::{Scan, ScanOptions};
 pub use snapshot::Snapshot;

@@ -1,7 +1,8 @@
-//! One entry: `GET|HEAD|PUT|DELETE /v1/kv/{part}/{part}..`, or `/v1/kv?key=[..]`.
+//! One entry: `GET|HEAD|PUT|DELETE|PATCH|POST /v1/kv/{part}/{part}..`, or `/v1/kv?key=[..]`.
 
 use crate::http::body::{Incoming, work};
-use crate::http::{Body, Session, reply};
+use crate::http::documents::Target;
+use crate::http::{Body, Session, at, documents, operate, reply};
 use hyper::header::{
     CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LOCATION, VARY,
 };
@@ -9,18 +10,20 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use orchard_wire::etag::{self, Tags};
 use orchard_wire::query::Parameters;
-use orchard_wire::{Kind, Problem, commit_json, entry_json, key_path, media, rfc3339, value_json};
+use orchard_wire::{Kind, Problem, commit_json, duration, entry_json, key_path, media, rfc3339, value_json};
 use orcharddb::{
-    Check, Commit, CommitError, Committed, Durability, Entry, Key, Mutation, Operation, SpaceId, ValueType,
-    Versionstamp, limits,
+    Check, Commit, CommitError, Committed, Durability, DurationMs, Entry, Expiry, Key, Mutation, Operation,
+    SpaceId, ValueType, Versionstamp, limits,
 };
 
 /// How often a write whose condition needs a look at the entry is tried again because somebody else came between.
-const TRIES: usize = 100;
+pub(super) const TRIES: usize = 100;
 /// The type of the stored value.
 const ORCHARD_TYPE: HeaderName = HeaderName::from_static("orchard-type");
 /// When the entry expires.
 const ORCHARD_EXPIRES_AT: HeaderName = HeaderName::from_static("orchard-expires-at");
+/// How long from now that is, in the form of `ttl`.
+const ORCHARD_EXPIRES_IN: HeaderName = HeaderName::from_static("orchard-expires-in");
 
 /// `key` is the one of the path; without it the parameter `key` names one.
 pub(super) async fn handle(
@@ -40,11 +43,13 @@ pub(super) async fn handle(
     match parts.method {
         Method::PUT => put(session, parts, parameters, &key, body).await,
         Method::DELETE => delete(session, parts, parameters, &key).await,
+        Method::PATCH => patch(session, parts, parameters, &key, body).await,
+        Method::POST => operate::handle(session, parts, parameters, &key, body).await,
         _ => get(session, parts, parameters, &key).await,
     }
 }
 
-fn not_found() -> Problem {
+pub(super) fn not_found() -> Problem {
     Problem::new(Kind::KeyNotFound, "there is no entry under this key")
 }
 
@@ -56,7 +61,7 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
-    fn read(parts: &Parts) -> Result<Conditions, Problem> {
+    pub(super) fn read(parts: &Parts) -> Result<Conditions, Problem> {
         let tags = |name| Tags::parse(parts.headers.get_all(name).iter().map(HeaderValue::as_bytes));
         Ok(Conditions { if_match: tags(IF_MATCH)?, if_none_match: tags(IF_NONE_MATCH)? })
     }
@@ -76,7 +81,7 @@ impl Conditions {
 
     /// # Errors
     /// [`Kind::PreconditionFailed`] with the version found.
-    fn check(&self, version: Option<Versionstamp>) -> Result<(), Problem> {
+    pub(super) fn check(&self, version: Option<Versionstamp>) -> Result<(), Problem> {
         let matches = self.if_match.as_ref().is_none_or(|tags| tags.name(version, false));
         let differs = self.if_none_match.as_ref().is_none_or(|tags| !tags.name(version, true));
         if matches && differs { Ok(()) } else { Err(precondition_failed(version)) }
@@ -95,11 +100,18 @@ async fn get(
     key: &Key,
 ) -> Result<Response<Body>, Problem> {
     let db = reply::take_db(&mut parameters)?;
+    let at = at::take(&mut parameters, "at")?;
+    let pointer = documents::take_pointer(&mut parameters)?;
     reply::take_consistency(&mut parameters)?;
     parameters.finish()?;
     let conditions = Conditions::read(parts)?;
     session.settle().await?;
-    let entry = session.server().db.get_in(session.space_for_read(db.as_deref())?, key)?;
+    let space = session.space_for_read(db.as_deref())?;
+    let database = &session.server().db;
+    let entry = match at {
+        None => database.get_in(space, key)?,
+        Some(_) => at::snapshot(session, at)?.get_in(space, key)?,
+    };
     let version = entry.as_ref().map(|entry| entry.versionstamp);
     if conditions.if_match.as_ref().is_some_and(|tags| !tags.name(version, false)) {
         return Err(precondition_failed(version));
@@ -109,6 +121,10 @@ async fn get(
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
+    } else if let Some(pointer) = pointer {
+        let looked_at = entry.clone();
+        let part = work(entry.value.data.len(), move || documents::part(&looked_at, &pointer)).await?;
+        reply::json(part)
     } else if reply::accepts(parts, media::JSON) {
         let mut body = Vec::new();
         entry_json::write(&mut body, &entry, false);
@@ -121,6 +137,10 @@ async fn get(
     reply::set(&mut response, ORCHARD_TYPE, entry.value.value_type.name());
     if let Some(expires_at) = entry.expires_at {
         reply::set(&mut response, ORCHARD_EXPIRES_AT, &rfc3339::render(expires_at));
+        let left = expires_at.0.saturating_sub(database.snapshot().time().0);
+        if at.is_none() && left > 0 {
+            reply::set(&mut response, ORCHARD_EXPIRES_IN, &duration::render(DurationMs(left)));
+        }
     }
     let headers = response.headers_mut();
     headers.insert(VARY, HeaderValue::from_static("accept"));
@@ -154,14 +174,18 @@ async fn put(
     key: &Key,
     body: Incoming,
 ) -> Result<Response<Body>, Problem> {
-    let ttl = parameters.take_text("ttl")?;
-    let expires_at = parameters.take_text("expires_at")?;
+    let expiry = take_expiry(&mut parameters)?;
     let db = reply::take_db(&mut parameters)?;
     let durability = reply::take_durability(&mut parameters)?;
+    let pointer = documents::take_pointer(&mut parameters)?;
     parameters.finish()?;
-    let expiry = commit_json::parse_expiry(ttl.as_deref(), expires_at.as_deref())
-        .map_err(|problem| Problem::new(Kind::BadQuery, problem.detail))?;
     let conditions = Conditions::read(parts)?;
+    if let Some(pointer) = pointer {
+        let space = session.space_for_write(db.as_deref())?;
+        let expiry = expiry.unwrap_or(Expiry::Keep);
+        let target = Target { session, space, key, conditions, durability, expiry };
+        return documents::put_part(target, parts, pointer, body).await;
+    }
     let content_type = reply::header(parts, CONTENT_TYPE)?;
     // Base64 and escapes make JSON longer than the value it describes.
     let (name, limit) = match content_type {
@@ -173,7 +197,7 @@ async fn put(
     let body = body.read(session, name, limit).await?;
     let (bytes, content_type) = (body.bytes.clone(), content_type.map(str::to_owned));
     let value = work(bytes.len(), move || media::value(content_type.as_deref(), bytes)).await?;
-    let operation = Operation::Set { value, expiry };
+    let operation = Operation::Set { value, expiry: expiry.unwrap_or_default() };
     let created = conditions.only_version() == Some(None);
     let space = session.space_for_write(db.as_deref())?;
     let committed = commit_if(session, space, key, &conditions, operation, durability).await?;
@@ -186,6 +210,34 @@ async fn put(
     Ok(response)
 }
 
+async fn patch(
+    session: &Session,
+    parts: &Parts,
+    mut parameters: Parameters,
+    key: &Key,
+    body: Incoming,
+) -> Result<Response<Body>, Problem> {
+    let expiry = take_expiry(&mut parameters)?.unwrap_or(Expiry::Keep);
+    let db = reply::take_db(&mut parameters)?;
+    let durability = reply::take_durability(&mut parameters)?;
+    parameters.finish()?;
+    let conditions = Conditions::read(parts)?;
+    let space = session.space_for_write(db.as_deref())?;
+    documents::patch(Target { session, space, key, conditions, durability, expiry }, parts, body).await
+}
+
+/// Takes `ttl` and `expires_at`.
+fn take_expiry(parameters: &mut Parameters) -> Result<Option<Expiry>, Problem> {
+    let ttl = parameters.take_text("ttl")?;
+    let expires_at = parameters.take_text("expires_at")?;
+    if ttl.is_none() && expires_at.is_none() {
+        return Ok(None);
+    }
+    commit_json::parse_expiry(ttl.as_deref(), expires_at.as_deref())
+        .map(Some)
+        .map_err(|problem| Problem::new(Kind::BadQuery, problem.detail))
+}
+
 async fn delete(
     session: &Session,
     parts: &Parts,
@@ -194,14 +246,19 @@ async fn delete(
 ) -> Result<Response<Body>, Problem> {
     let db = reply::take_db(&mut parameters)?;
     let durability = reply::take_durability(&mut parameters)?;
+    let pointer = documents::take_pointer(&mut parameters)?;
     parameters.finish()?;
     let conditions = Conditions::read(parts)?;
     let space = session.space_for_read(db.as_deref())?;
+    if let Some(pointer) = pointer {
+        let target = Target { session, space, key, conditions, durability, expiry: Expiry::Keep };
+        return documents::delete_part(target, pointer).await;
+    }
     let committed = delete_existing(session, space, key, &conditions, durability).await?;
     Ok(reply::json(commit_json::render_reply(&committed)))
 }
 
-fn commit_of(
+pub(super) fn commit_of(
     space: SpaceId,
     key: &Key,
     operation: Operation,

@@ -5,9 +5,11 @@ mod batch;
 pub(crate) mod body;
 mod bulk;
 mod commit;
+mod documents;
 mod entries;
 mod guard;
 mod list;
+mod operate;
 mod plain;
 mod range_delete;
 mod read;
@@ -93,7 +95,8 @@ async fn route(session: &Arc<Session>, parts: &Parts, body: Incoming) -> Result<
                 _ if names_a_key => entries::handle(session, parts, None, body).await,
                 Method::GET | Method::HEAD => list::handle(session, parts).await,
                 Method::DELETE => range_delete::handle(session, parts).await,
-                _ => bulk::handle(session, parts, body).await,
+                Method::PUT => bulk::handle(session, parts, body).await,
+                _ => Err(Problem::new(Kind::BadKey, "this needs a key: /v1/kv/{part}/.. or ?key=[..]")),
             }
         }
         Name::Commit => commit::handle(session, parts, body).await,

@@ -36,7 +36,7 @@ pub(super) struct Route {
 const GET: &[&str] = &["GET"];
 const LOOK: &[&str] = &["GET", "HEAD"];
 const POST: &[&str] = &["POST"];
-const ENTRY: &[&str] = &["GET", "HEAD", "PUT", "DELETE"];
+const ENTRY: &[&str] = &["GET", "HEAD", "PUT", "DELETE", "PATCH", "POST"];
 
 const fn row(template: &'static str, methods: &'static [&'static str], name: Name) -> Route {
     Route { template, methods, name }

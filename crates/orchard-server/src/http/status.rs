@@ -2,6 +2,7 @@
 
 use crate::http::body::LINE_SIZE_BYTES_MAX;
 use crate::http::commit::BODY_SIZE_BYTES_MAX;
+use crate::http::documents::PATCH_SIZE_BYTES_MAX;
 use crate::http::{Body, Session, reply};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
@@ -46,6 +47,7 @@ pub(super) fn limits(parts: &Parts) -> Result<Response<Body>, Problem> {
         "read_ranges": limits::READ_RANGES_MAX,
         "line_size_bytes": LINE_SIZE_BYTES_MAX,
         "body_size_bytes": BODY_SIZE_BYTES_MAX,
+        "patch_size_bytes": PATCH_SIZE_BYTES_MAX,
         "token_size_bytes": limits::TOKEN_SIZE_BYTES_MAX,
         "token_deadline_ahead_ms": limits::TOKEN_DEADLINE_AHEAD_MS_MAX,
         "range_limit": limits::RANGE_LIMIT_MAX,

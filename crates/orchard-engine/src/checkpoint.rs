@@ -28,6 +28,11 @@ const BATCH_SIZE_BYTES: usize = 1 << 20;
 /// Keys looked at to erase under one hold of the commit lock.
 const ERASE_BATCH: usize = 1_024;
 
+/// Between two checkpoints for the sake of disk space alone, in nanoseconds.
+const SPACE_CHECKPOINT_NS: u64 = 10_000_000_000;
+/// Tombstones that leave memory under one hold of the commit lock.
+const PURGE_BATCH: usize = 1_024;
+
 /// A merge under way.
 pub(crate) struct Merging {
     merge: Merge,
@@ -98,14 +103,33 @@ fn commit_error(error: StorageError) -> CommitError {
 }
 
 impl Engine {
-    /// Whether the log has grown so much that a checkpoint is due.
+    /// Whether a checkpoint is due: the log has grown much, memory is tight, or segments hold much that was deleted since.
     pub fn wants_checkpoint(&self) -> bool {
         let used = self.stats.log_used_bytes.load(Ordering::Relaxed);
         let live: u64 = {
             let core = self.core.lock();
             u64::try_from(core.counts.key_bytes + core.counts.value_bytes).unwrap_or(0)
         };
-        used > self.options.checkpoint_log_bytes.max(live / 2) || self.memory_is_tight()
+        used > self.options.checkpoint_log_bytes.max(live / 2)
+            || self.memory_is_tight()
+            || self.frees_disk(live)
+    }
+
+    /// Whether segments hold so many dead bytes that a merge is due, which has to know first of what was deleted since the
+    /// last checkpoint. Not again and again: a snapshot may be what keeps them.
+    fn frees_disk(&self, live_bytes: u64) -> bool {
+        let plan = &self.options.compaction;
+        let segments = self.live_segments();
+        let bytes: u64 = segments.iter().map(|segment| segment.meta().data_bytes()).sum();
+        let allowed = live_bytes.saturating_mul(plan.space_percent_max) / 100;
+        let since_ns = self
+            .env
+            .clock
+            .monotonic_ns()
+            .saturating_sub(self.stats.checkpointed_at_ns.load(Ordering::Relaxed));
+        bytes > allowed.saturating_add(plan.small_size_bytes)
+            && since_ns > SPACE_CHECKPOINT_NS
+            && self.stats.checkpointed_commits.load(Ordering::Relaxed) < self.commits()
     }
 
     /// Writes every version that only the log holds into a segment and lets the log before it go. `false` if there was
@@ -120,6 +144,7 @@ impl Engine {
         self.erase_all_through(self.progress.watermark(Durability::None));
         let Some((pin, first_log)) = self.begin_checkpoint(before)? else { return Ok(false) };
         let stamp = pin.stamp();
+        let commits = self.commits();
         self.erase_all_through(stamp);
         let number = self.take_segment_number();
         let has_older = !self.live_segments().is_empty();
@@ -156,11 +181,10 @@ impl Engine {
             *segments = Arc::new(segments.iter().cloned().chain(segment).collect());
         }
         self.retire_log(first_log);
-        let mut core = self.core.lock();
-        core.purge.extend(tombstones);
-        self.purge(&mut core, usize::MAX);
-        drop(core);
+        self.purge_all(tombstones);
         self.stats.checkpoints.fetch_add(1, Ordering::Relaxed);
+        self.stats.checkpointed_commits.store(commits, Ordering::Relaxed);
+        self.stats.checkpointed_at_ns.store(self.env.clock.monotonic_ns(), Ordering::Relaxed);
         Ok(true)
     }
 
@@ -170,6 +194,21 @@ impl Engine {
             return;
         }
         while self.erase_through(stamp, ERASE_BATCH) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Takes tombstones out of memory that a segment holds now, few under one hold of the commit lock; those whose older
+    /// versions somebody needs go later.
+    fn purge_all(&self, mut tombstones: Vec<(Vec<u8>, u64)>) {
+        while !tombstones.is_empty() {
+            let rest = tombstones.len().saturating_sub(PURGE_BATCH);
+            let mut core = self.core.lock();
+            core.purge.extend(tombstones.drain(rest..));
+            let horizon = self.horizon();
+            core.map.reclaim(horizon, PURGE_BATCH);
+            self.purge(&mut core, 2 * PURGE_BATCH);
+            drop(core);
             std::thread::yield_now();
         }
     }

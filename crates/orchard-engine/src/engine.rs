@@ -26,8 +26,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
-/// Old versions freed in one round of upkeep.
+/// Old versions freed in one round of upkeep, and under one hold of the commit lock.
 const RECLAIM_BUDGET: usize = 1 << 16;
+const RECLAIM_BATCH: usize = 1 << 11;
 
 /// An acknowledged commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -457,12 +458,15 @@ impl Engine {
         if let Some(before) = self.env.clock.monotonic_ns().checked_sub(age_ns) {
             self.snapshots.expire(before);
         }
-        let has_more;
-        let (all, newest) = {
+        // What nobody needs any more is no reason to end a snapshot.
+        let reclaims_all = |_| {
             let mut core = self.core.lock();
-            // What nobody needs any more is no reason to end a snapshot.
             let horizon = self.horizon();
-            has_more = core.map.reclaim(horizon, RECLAIM_BUDGET).pruned_versions >= RECLAIM_BUDGET as u64;
+            core.map.reclaim(horizon, RECLAIM_BATCH).pruned_versions < RECLAIM_BATCH as u64
+        };
+        let has_more = !(0..RECLAIM_BUDGET / RECLAIM_BATCH).any(reclaims_all);
+        let (all, newest) = {
+            let core = self.core.lock();
             let map = core.map.stats();
             (map.value_bytes + map.nonresident_bytes, u64::try_from(core.counts.value_bytes).unwrap_or(0))
         };

@@ -16,6 +16,10 @@ pub struct Stats {
     pub(crate) evictions: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
     pub(crate) merges: AtomicU64,
+    /// Commits when the last checkpoint began.
+    pub(crate) checkpointed_commits: AtomicU64,
+    /// When the last checkpoint was done, on the monotonic clock.
+    pub(crate) checkpointed_at_ns: AtomicU64,
     pub(crate) recent_sync_ns: AtomicU64,
     pub(crate) last_group_commits: AtomicU64,
     pub(crate) open_commits: AtomicU64,

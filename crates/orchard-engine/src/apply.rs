@@ -3,6 +3,9 @@
 //! - It reads no clock, no random number and no disk: the same log gives the same state on every machine.
 //! - All or nothing: a refused commit leaves nothing behind, even if some of its mutations were applied already.
 //! - An entry whose expiry lies at or before the log time is absent.
+//! - When the last header of a collection goes, its id is written into [`SpaceId::ORPHANS`] by the same commit; a header
+//!   that moves to another key within one commit (a rename) keeps its elements. What a deleted range takes along is not
+//!   written there but told in the [`Effects`], because the range may have been erased or not: the background writes it.
 
 use crate::error::{CommitError, TokenError};
 use crate::format::push_flat_key;
@@ -10,8 +13,8 @@ use crate::mutants::{self, Mutant};
 use bytes::Bytes;
 use orchard_types::arithmetic::{self, Bounds};
 use orchard_types::{
-    Check, CheckFailure, Expiry, LimitError, Mutation, MutationError, Operation, SpaceId, Token, UnixMillis,
-    Value, ValueType, Versionstamp, limits,
+    Check, CheckFailure, CollectionId, Expiry, LimitError, Mutation, MutationError, Operation, SpaceId,
+    Token, UnixMillis, Value, ValueType, Versionstamp, limits,
 };
 use std::ops::Bound;
 
@@ -35,6 +38,12 @@ pub struct Stored<'a> {
 /// What a write replaced.
 #[derive(Clone, Copy, Debug)]
 pub struct Replaced {
+    /// Its versionstamp, raw.
+    pub stamp: u64,
+    /// The collection whose header it was.
+    pub collection: Option<CollectionId>,
+    /// A range that this very commit deleted lay over it.
+    pub was_covered: bool,
     /// Length of the value.
     pub value_len: u64,
     /// When it would have expired.
@@ -97,6 +106,11 @@ pub struct Effects {
     pub expiries: Vec<(Vec<u8>, Option<u64>, Option<u64>)>,
     /// Flat keys that are tombstones now.
     pub deleted: Vec<Vec<u8>>,
+    /// Collections whose headers a deleted range took along, as far as they were looked at.
+    pub orphans: Vec<CollectionId>,
+    /// Collections that this commit holds a header of, if it deleted a range that is yet to be looked at: a header that
+    /// this range took along was moved.
+    pub moved: Vec<CollectionId>,
     /// The first commit of this token, if it was known: nothing was changed.
     pub repeated: Option<(Versionstamp, UnixMillis)>,
 }
@@ -208,6 +222,52 @@ struct Writer<'s, 'p, S> {
     effects: Effects,
     /// A later mutation may be refused, and then this one is taken back.
     keeps_keys: bool,
+    headers: Headers,
+}
+
+/// What a commit did to the headers of collections.
+#[derive(Default)]
+struct Headers {
+    seen: Vec<(CollectionId, Header)>,
+    has_covered: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Header {
+    /// How many keys this commit has put it under.
+    held: i32,
+    was_replaced: bool,
+    was_in_range: bool,
+}
+
+impl Headers {
+    fn of(&mut self, id: CollectionId) -> &mut Header {
+        let at = self.seen.iter().position(|(seen, _)| *seen == id).unwrap_or_else(|| {
+            self.seen.push((id, Header::default()));
+            self.seen.len() - 1
+        });
+        &mut self.seen[at].1
+    }
+
+    fn count(&mut self, stamp: u64, before: Option<&Replaced>, content: Option<(u8, &[u8])>, in_range: bool) {
+        if let Some(before) = before
+            && let Some(id) = before.collection
+        {
+            let header = self.of(id);
+            header.held -= i32::from(before.stamp == stamp);
+            if in_range || before.was_covered {
+                header.was_in_range = true;
+            } else {
+                header.was_replaced = true;
+            }
+        }
+        let written = content.and_then(|(type_tag, value)| {
+            CollectionId::of_value(ValueType::from_number(type_tag).unwrap_or_default(), value)
+        });
+        if let Some(id) = written {
+            self.of(id).held += 1;
+        }
+    }
 }
 
 impl<S: State> Writer<'_, '_, S> {
@@ -222,9 +282,40 @@ impl<S: State> Writer<'_, '_, S> {
         }
     }
 
+    /// Lists the collections that no header holds any more.
+    fn list_orphans(&mut self) {
+        let headers = std::mem::take(&mut self.headers);
+        for (id, header) in headers.seen {
+            if header.held > 0 {
+                if headers.has_covered {
+                    self.effects.moved.push(id);
+                }
+            } else if header.was_in_range {
+                self.effects.orphans.push(id);
+            } else if header.was_replaced {
+                let mut flat = Vec::new();
+                push_flat_key(&mut flat, SpaceId::ORPHANS, id.as_ref());
+                self.write(&flat, Some((ValueType::Null as u8, &[])), None);
+            }
+        }
+    }
+
     /// Adds a version, and counts what it changes.
     fn write(&mut self, key: &[u8], content: Option<(u8, &[u8])>, expires_at_ms: Option<u64>) {
-        let before = self.state.write(key, self.place.stamp.raw(), content, expires_at_ms);
+        self.write_in(key, content, expires_at_ms, false);
+    }
+
+    /// `in_range`: as part of a deleted range.
+    fn write_in(
+        &mut self,
+        key: &[u8],
+        content: Option<(u8, &[u8])>,
+        expires_at_ms: Option<u64>,
+        in_range: bool,
+    ) {
+        let stamp = self.place.stamp.raw();
+        let before = self.state.write(key, stamp, content, expires_at_ms);
+        self.headers.count(stamp, before.as_ref(), content, in_range);
         let old_expiry = before.and_then(|before| before.expires_at_ms);
         if old_expiry.is_some() || expires_at_ms.is_some() {
             self.effects.expiries.push((key.to_vec(), old_expiry, expires_at_ms));
@@ -242,10 +333,10 @@ impl<S: State> Writer<'_, '_, S> {
         }
     }
 
-    fn delete(&mut self, key: &[u8]) {
+    fn delete(&mut self, key: &[u8], in_range: bool) {
         // Deleting what is absent writes nothing; deleting what is expired but not yet swept does the sweeper's work.
         if self.state.newest(key).is_some_and(|stored| !stored.is_tombstone) {
-            self.write(key, None, None);
+            self.write_in(key, None, None, in_range);
         }
     }
 
@@ -255,6 +346,7 @@ impl<S: State> Writer<'_, '_, S> {
         let keys = match self.state.small_range(from, to) {
             Some(keys) => keys,
             None if self.state.cover(lower, upper, stamp) => {
+                self.headers.has_covered = true;
                 // What this commit wrote before has the same stamp, so it is not covered.
                 let inside = |key: &&Vec<u8>| {
                     lower <= key.as_slice() && upper.is_none_or(|upper| key.as_slice() < upper)
@@ -272,7 +364,7 @@ impl<S: State> Writer<'_, '_, S> {
             }
         };
         for key in keys {
-            self.delete(&key);
+            self.delete(&key, true);
         }
     }
 
@@ -299,10 +391,10 @@ impl<S: State> Writer<'_, '_, S> {
                 let expires = self.expiry(*expiry, stored.as_ref());
                 self.write(flat, Some((value.value_type as u8, &value.data)), expires);
             }
-            Operation::Delete => self.delete(flat),
+            Operation::Delete => self.delete(flat, false),
             Operation::DeleteIfStamp(stamp) => {
                 if self.state.newest(flat).is_some_and(|stored| stored.stamp == stamp.raw()) {
-                    self.delete(flat);
+                    self.delete(flat, false);
                 }
             }
             Operation::DeleteRange { end } => {
@@ -390,7 +482,9 @@ pub fn apply<S: State>(
     if !failures.is_empty() {
         return Err(CommitError::CheckFailed(failures).into());
     }
-    let mut writer = Writer { state, place, effects: Effects::default(), keeps_keys: mutations.len() > 1 };
+    let keeps_keys = mutations.len() > 1;
+    let headers = Headers::default();
+    let mut writer = Writer { state, place, effects: Effects::default(), keeps_keys, headers };
     let mut flat = Vec::new();
     for (index, mutation) in mutations.iter().enumerate() {
         if let Err(refusal) = writer.mutate(index, mutation, &mut flat) {
@@ -404,6 +498,7 @@ pub fn apply<S: State>(
             return Err(refusal);
         }
     }
+    writer.list_orphans();
     if let Some((key, deadline, hash)) = token {
         let words = [place.stamp.raw(), place.log_time.0, hash];
         let value: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();

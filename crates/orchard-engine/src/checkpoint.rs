@@ -146,6 +146,7 @@ impl Engine {
         let stamp = pin.stamp();
         let commits = self.commits();
         self.erase_all_through(stamp);
+        self.list_orphans()?;
         let number = self.take_segment_number();
         let has_older = !self.live_segments().is_empty();
         let keys = self.reader.stats().entries;

@@ -5,6 +5,7 @@
 //! - A group joins the log only after the one before it; lock order is log, then core.
 
 use crate::apply::{self, Effects, Place, Refusal};
+use crate::collections::OrphansDue;
 use crate::engine::Engine;
 use crate::error::CommitError;
 use crate::expiry::ExpiryIndex;
@@ -16,7 +17,7 @@ use crate::times::TimeIndex;
 use crate::wal::log::{CommitLog, LogError};
 use crate::wal::{Group, record};
 use orchard_map::MapWriter;
-use orchard_types::{Commit, Durability, UnixMillis, Versionstamp, limits};
+use orchard_types::{Commit, Durability, SpaceId, UnixMillis, Versionstamp, limits};
 use std::collections::VecDeque;
 use std::ops::{Bound, ControlFlow};
 use std::sync::atomic::Ordering;
@@ -73,6 +74,7 @@ pub struct Core {
     pub(crate) open: Option<Group>,
     pub(crate) sealed: VecDeque<Group>,
     pub(crate) counts: Counts,
+    pub(crate) orphans: OrphansDue,
     pub(crate) expiry: ExpiryIndex,
     pub(crate) times: TimeIndex,
     /// Deletes at or before this may be forgotten.
@@ -124,7 +126,7 @@ impl Core {
     /// Counts entries out that became point tombstones.
     pub(crate) fn settle(&mut self, engine: &Engine, erased: Vec<Erased>) {
         for erased in erased {
-            erased.settle(&mut self.counts, &mut self.expiry);
+            erased.settle(&mut self.counts, &mut self.expiry, &mut self.orphans);
             if !engine.keeps_log() {
                 self.purge.push_back((erased.key, erased.stamp));
             }
@@ -135,6 +137,7 @@ impl Core {
     fn roll_back(&mut self, engine: &Engine) {
         let visible = engine.progress.visible();
         self.ranges.take_back(visible);
+        self.orphans.roll_back(visible);
         let mut undone = Vec::new();
         self.map.scan_changed(Bound::Unbounded, Bound::Unbounded, visible, |version| {
             let kept = std::iter::successors(Some(version), |version| version.older())
@@ -175,7 +178,7 @@ fn only_deletes(commit: &Commit) -> bool {
             matches!(
                 mutation.operation,
                 Operation::Delete | Operation::DeleteIfStamp(_) | Operation::DeleteRange { .. }
-            )
+            ) || mutation.space == SpaceId::ORPHANS
         })
 }
 
@@ -269,7 +272,7 @@ impl Engine {
                         (self.progress.watermark(Durability::None), log_time)
                     });
                     let built = build(&pin).map(|commit| {
-                        let valid = commit.validate().map_err(CommitError::from);
+                        let valid = commit.validate_transaction().map_err(CommitError::from);
                         valid.map(|()| {
                             let mut bytes = Vec::new();
                             record::encode(commit.token.as_ref(), &commit.mutations, &mut bytes);
@@ -391,6 +394,7 @@ impl Engine {
         log_time: UnixMillis,
     ) {
         core.counts.add(&effects);
+        core.orphans.add(&effects, stamp.raw());
         for (key, before, after) in effects.expiries {
             core.expiry.change(key, before, after);
         }

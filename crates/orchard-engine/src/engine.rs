@@ -6,6 +6,7 @@
 //! - Lock order: manifest, log, core. Nobody holds `core` while the disk works.
 
 use crate::checkpoint::Merging;
+use crate::collections::{CollectionIds, EraseAt};
 use crate::commit::Core;
 use crate::compaction::PlanOptions;
 use crate::error::{CommitError, OpenError, ReadError, StorageError};
@@ -125,6 +126,8 @@ pub struct Engine {
     pub(crate) memory_used: AtomicU64,
     pub(crate) merging: Mutex<Option<Merging>>,
     pub(crate) checkpointing: Mutex<()>,
+    pub(crate) collection_ids: Mutex<CollectionIds>,
+    pub(crate) erase_resume: Mutex<Option<EraseAt>>,
     pub(crate) has_log: bool,
     pub(crate) _lock: Option<Box<dyn DiskLock>>,
 }

@@ -9,6 +9,7 @@
 pub mod apply;
 pub mod changes;
 pub mod checkpoint;
+pub mod collections;
 pub mod commit;
 pub mod compaction;
 pub mod engine;

@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::error::CommitError;
 use crate::format::split_flat_key;
 use crate::ranges::Ranges;
+use crate::state::may_be_header;
 use bytes::Bytes;
 use orchard_types::{Commit, Key, Mutation, Operation, Versionstamp};
 use std::sync::atomic::Ordering;
@@ -72,7 +73,10 @@ impl Engine {
         let gone = core.map.sweep_clock(
             bytes_wanted,
             clean_up_to,
-            self.options.evictable_value_bytes_min,
+            |version| {
+                version.value_len() >= self.options.evictable_value_bytes_min
+                    && !may_be_header(version.type_tag(), u64::from(version.value_len()))
+            },
             |_, _| left += 1,
         );
         core.map.reclaim(horizon, 1 << 16);

@@ -10,9 +10,12 @@
 //!   in the map.
 //! - A checkpoint erases everything at or below its stamp before it reads the map, so that no file holds one.
 
+use crate::collections::OrphansDue;
 use crate::commit::Counts;
 use crate::expiry::ExpiryIndex;
+use crate::state::collection_of;
 use orchard_map::{Content, Guard, MapWriter, NewVersion, Version};
+use orchard_types::CollectionId;
 use parking_lot::RwLock;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
@@ -178,13 +181,18 @@ pub(crate) struct Erased {
     pub(crate) key: Vec<u8>,
     /// The point tombstone's stamp.
     pub(crate) stamp: u64,
+    /// The collection whose header it was.
+    pub(crate) collection: Option<CollectionId>,
     value_len: u64,
     expires_at_ms: Option<u64>,
 }
 
 impl Erased {
-    /// Takes it out of counts and expiry index.
-    pub(crate) fn settle(&self, counts: &mut Counts, expiry: &mut ExpiryIndex) {
+    /// Takes it out of counts and expiry index; a header leaves its elements behind.
+    pub(crate) fn settle(&self, counts: &mut Counts, expiry: &mut ExpiryIndex, orphans: &mut OrphansDue) {
+        if let Some(id) = self.collection {
+            orphans.found(id, self.stamp);
+        }
         counts.entries -= 1;
         counts.key_bytes -= self.key.len() as i64;
         counts.value_bytes -= self.value_len as i64;
@@ -328,6 +336,7 @@ impl Ranges {
         let erased = Erased {
             key: key.to_vec(),
             stamp,
+            collection: collection_of(&version),
             value_len: u64::from(version.value_len()),
             expires_at_ms: version.expires_at_ms(),
         };

@@ -2,6 +2,7 @@
 //! log but not acknowledged, in order.
 
 use crate::apply::{self, Place, Refusal};
+use crate::collections::{CollectionIds, OrphansDue};
 use crate::commit::{Core, Counts};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{OpenError, StorageError};
@@ -15,6 +16,7 @@ use crate::ranges::Ranges;
 use crate::segment::{self, EntryKind, MergeIter, Segment};
 use crate::snapshot::Snapshots;
 use crate::state::Entries;
+use crate::state::may_be_header;
 use crate::stats::Stats;
 use crate::times::TimeIndex;
 use crate::wal::log::{FileLog, LOG_DIR, LogPosition, log_path};
@@ -57,6 +59,7 @@ struct Loading {
     map: MapWriter,
     ranges: Ranges,
     counts: Counts,
+    orphans: OrphansDue,
     expiry: ExpiryIndex,
     times: TimeIndex,
     floor: Versionstamp,
@@ -69,6 +72,7 @@ impl Loading {
             map: orchard_map::create().0,
             ranges: Ranges::new(options.range_tombstones_max, options.small_range_entries_max),
             counts: Counts::default(),
+            orphans: OrphansDue::default(),
             expiry: ExpiryIndex::default(),
             times: TimeIndex::default(),
             floor: Versionstamp::ZERO,
@@ -301,7 +305,8 @@ fn load_segments(options: &EngineOptions, segments: Arc<Vec<Arc<Segment>>>) -> R
         if entry.kind == EntryKind::Tombstone {
             continue;
         }
-        let long = entry.value.len() >= options.evictable_value_bytes_min as usize;
+        let long = entry.value.len() >= options.evictable_value_bytes_min as usize
+            && !may_be_header(entry.type_tag, entry.value.len() as u64);
         let content = if long && counts.value_bytes as u64 > value_budget {
             Content::NonResident { value_len: entry.value.len() as u32 }
         } else {
@@ -351,13 +356,13 @@ fn replay_group(
         loop {
             while !loading.ranges.has_room_for(1) {
                 for erased in loading.ranges.erase(&mut loading.map, usize::MAX) {
-                    erased.settle(&mut loading.counts, &mut loading.expiry);
+                    erased.settle(&mut loading.counts, &mut loading.expiry, &mut loading.orphans);
                 }
             }
             let mut entries = Entries::new(&mut loading.map, &mut loading.ranges);
             let applied = apply::apply(&mut entries, token, &[], &record.mutations, place);
             for erased in entries.erased {
-                erased.settle(&mut loading.counts, &mut loading.expiry);
+                erased.settle(&mut loading.counts, &mut loading.expiry, &mut loading.orphans);
             }
             match applied {
                 Ok(effects) if effects.repeated.is_some() => {
@@ -365,6 +370,7 @@ fn replay_group(
                 }
                 Ok(effects) => {
                     loading.counts.add(&effects);
+                    loading.orphans.add(&effects, place.stamp.raw());
                     for (key, before, after) in effects.expiries {
                         loading.expiry.change(key, before, after);
                     }
@@ -422,6 +428,7 @@ fn assemble(
         open: None,
         sealed: VecDeque::new(),
         counts: loading.counts,
+        orphans: loading.orphans,
         expiry: loading.expiry,
         times: loading.times,
         floor: loading.floor,
@@ -455,6 +462,8 @@ fn assemble(
         checkpointing: Mutex::new(()),
         env,
         options,
+        collection_ids: Mutex::new(CollectionIds::starting_at(next_index)),
+        erase_resume: Mutex::new(None),
         _lock: lock,
     }
 }

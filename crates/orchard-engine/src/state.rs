@@ -3,6 +3,8 @@
 use crate::apply::{Replaced, State, Stored};
 use crate::ranges::{Erased, Ranges};
 use orchard_map::{Content, MapWriter, NewVersion, Version};
+use orchard_types::collection::HEADER_SIZE_BYTES_MAX;
+use orchard_types::{CollectionId, ValueType};
 use std::ops::{Bound, ControlFlow};
 
 impl<'a> From<Version<'a>> for Stored<'a> {
@@ -16,6 +18,18 @@ impl<'a> From<Version<'a>> for Stored<'a> {
             value_len: u64::from(version.value_len()),
         }
     }
+}
+
+/// The collection whose header a version is. Headers never leave memory.
+pub(crate) fn collection_of(version: &Version<'_>) -> Option<CollectionId> {
+    let value_type = ValueType::from_number(version.type_tag()).unwrap_or_default();
+    CollectionId::of_value(value_type, version.value()?)
+}
+
+/// Whether a value may be the header of a collection; such a one stays in memory.
+pub(crate) fn may_be_header(type_tag: u8, value_len: u64) -> bool {
+    let value_type = ValueType::from_number(type_tag).unwrap_or_default();
+    value_type.is_collection() && value_len < HEADER_SIZE_BYTES_MAX as u64
 }
 
 /// The state behind the commit lock.
@@ -88,6 +102,9 @@ impl State for Entries<'_> {
     ) -> Option<Replaced> {
         let newest = self.map.newest(key);
         let mut replaced = newest.filter(|version| !version.is_tombstone()).map(|version| Replaced {
+            stamp: version.stamp(),
+            collection: collection_of(&version),
+            was_covered: false,
             value_len: u64::from(version.value_len()),
             expires_at_ms: version.expires_at_ms(),
         });
@@ -98,11 +115,14 @@ impl State for Entries<'_> {
         if let Some(newest_stamp) = newest_stamp
             && replaced.is_some()
             && let Some(deleted_at) = self.ranges.first_above(key, newest_stamp)
-            && deleted_at < stamp
         {
-            // A range of this very commit needs no tombstone: no reader can stand between it and what comes now.
-            self.erased.extend(Ranges::erase_one(self.map, key, deleted_at));
-            replaced = None;
+            if deleted_at < stamp {
+                self.erased.extend(Ranges::erase_one(self.map, key, deleted_at));
+                replaced = None;
+            } else if let Some(replaced) = &mut replaced {
+                // A range of this very commit needs no tombstone: no reader can stand between it and what comes now.
+                replaced.was_covered = newest_stamp < stamp;
+            }
         }
         let (type_tag, content) = match content {
             Some((type_tag, value)) => (type_tag, Content::Value(value)),

@@ -15,7 +15,7 @@ impl MapWriter {
         &mut self,
         bytes_wanted: u64,
         clean_up_to_stamp: u64,
-        min_value_len: u32,
+        may_leave: impl Fn(crate::Version<'_>) -> bool,
         mut evicted: impl FnMut(&[u8], u64),
     ) -> u64 {
         let mut bytes_gone = 0;
@@ -28,12 +28,12 @@ impl MapWriter {
             let partition = state.clock_hand;
             state.clock_hand = (partition + 1) % PARTITIONS;
             let look = |newest: crate::Version<'_>| {
-                let may_leave = newest.is_resident()
+                let leaves = newest.is_resident()
                     && !newest.is_tombstone()
                     && newest.stamp() <= clean_up_to_stamp
-                    && newest.value_len() >= min_value_len
+                    && may_leave(newest)
                     && newest.older().is_none();
-                if may_leave && !newest.clear_referenced() {
+                if leaves && !newest.clear_referenced() {
                     leaving.push((newest.key().to_vec(), newest.stamp()));
                 }
             };

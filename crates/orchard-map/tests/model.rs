@@ -243,8 +243,12 @@ impl Check {
             Op::Sweep(bytes) => {
                 let mut gone = Vec::new();
                 let clean = self.stamp / 2;
-                self.writer
-                    .sweep_clock(*bytes as u64, clean, 2, |key, stamp| gone.push((key.to_vec(), stamp)));
+                self.writer.sweep_clock(
+                    *bytes as u64,
+                    clean,
+                    |version| version.value_len() >= 2,
+                    |key, stamp| gone.push((key.to_vec(), stamp)),
+                );
                 for (key, stamp) in gone {
                     let newest = self.sole(&key);
                     assert_eq!(newest.stamp, stamp);

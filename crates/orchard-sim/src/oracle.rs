@@ -6,8 +6,8 @@
 
 use bytes::Bytes;
 use orchard_types::{
-    Check, CheckFailure, Commit, DurationMs, Expiry, Key, KeyRange, LimitError, MutationError, NumberOp,
-    Operation, SpaceId, UnixMillis, Value, Versionstamp, arithmetic, limits,
+    Check, CheckFailure, CollectionId, Commit, DurationMs, Expiry, Key, KeyRange, LimitError, MutationError,
+    NumberOp, Operation, SpaceId, UnixMillis, Value, Versionstamp, arithmetic, limits,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -78,6 +78,11 @@ pub struct Oracle {
     keys: BTreeMap<Place, Vec<Version>>,
     tokens: BTreeMap<Bytes, Vec<Remembered>>,
     log: Vec<Logged>,
+}
+
+fn collection(live: &Option<Live>) -> Option<CollectionId> {
+    let value = &live.as_ref()?.value;
+    CollectionId::of_value(value.value_type, &value.data)
 }
 
 fn is_live(live: &Live, time: UnixMillis) -> bool {
@@ -160,13 +165,53 @@ impl Oracle {
             return (Outcome::CheckFailed(failures), nothing);
         }
         let mut staged = BTreeMap::new();
+        let mut dropped = BTreeMap::new();
         for (index, mutation) in commit.mutations.iter().enumerate() {
             let place = (mutation.space, mutation.key.clone().into_bytes());
+            let before = staged.clone();
             if let Err(error) = self.stage(&mut staged, &place, &mutation.operation, stamp, log_time) {
                 return (Outcome::Mutation(index, error), nothing);
             }
+            let in_range = matches!(mutation.operation, Operation::DeleteRange { .. });
+            self.note_dropped(&before, &staged, in_range, &mut dropped);
+        }
+        let held: BTreeSet<CollectionId> = staged.values().filter_map(collection).collect();
+        for (id, in_range) in dropped {
+            // What a deleted range takes along is listed later, by another commit.
+            if !held.contains(&id) && !in_range {
+                let listed = Live { value: Value::null(), expires_at: None };
+                staged.insert((SpaceId::ORPHANS, Bytes::copy_from_slice(id.as_ref())), Some(listed));
+            }
         }
         (Outcome::Committed, staged)
+    }
+
+    /// The collections whose header a mutation has written over, and whether a deleted range did.
+    fn note_dropped(
+        &self,
+        before: &BTreeMap<Place, Option<Live>>,
+        after: &BTreeMap<Place, Option<Live>>,
+        in_range: bool,
+        dropped: &mut BTreeMap<CollectionId, bool>,
+    ) {
+        for (place, live) in after {
+            let old = match before.get(place) {
+                Some(old) if old == live => continue,
+                Some(old) => collection(old),
+                None => self.version(place, Versionstamp::MAX).and_then(|version| collection(&version.live)),
+            };
+            if let Some(id) = old {
+                *dropped.entry(id).or_default() |= in_range;
+            }
+        }
+    }
+
+    /// The collections whose headers are somewhere, expired but unswept ones included, and what they say.
+    pub fn headers(&self) -> BTreeMap<CollectionId, Value> {
+        let newest = self.keys.values().filter_map(|versions| versions.last());
+        let headers = newest
+            .filter_map(|version| Some((collection(&version.live)?, version.live.as_ref()?.value.clone())));
+        headers.collect()
     }
 
     /// What applying `commit` now would come to.

@@ -8,7 +8,7 @@
 
 use crate::oracle::{Found, Live, Oracle, Outcome, Place, Version};
 use crate::subject::{Job, MERGE_OFTEN, Scan, Subject, found};
-use crate::workload::{Style, Workload, show};
+use crate::workload::{Style, Workload, elements_in, show};
 use bytes::Bytes;
 use orchard_engine::changes::ChangesError;
 use orchard_engine::commit::Submitted;
@@ -19,7 +19,8 @@ use orchard_engine::snapshot::SnapshotPin;
 use orchard_env::fault::{CrashStyle, FaultDisk, FaultPlan, Latency};
 use orchard_env::{Clock, Env, ManualClock, SeededRandom};
 use orchard_types::{
-    Check, Commit, Durability, Expiry, KeyRange, Operation, SpaceId, UnixMillis, Value, Versionstamp,
+    Check, CollectionId, Commit, Durability, Expiry, KeyRange, Operation, SpaceId, UnixMillis, Value,
+    Versionstamp,
 };
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -297,6 +298,9 @@ impl Simulation {
                 "{space:?} has {counted} entries after a sweep, {visible} are visible"
             );
         }
+        if self.has_collections() {
+            self.verify_collections()?;
+        }
         self.engine().run(Job::Checkpoint).map_err(|error| format!("the last checkpoint: {error}"))?;
         for round in 0.. {
             let more = self.engine().engine().merge_step(100_000, &MERGE_OFTEN);
@@ -431,7 +435,13 @@ impl Simulation {
         if self.waiting.len() >= self.weather.clients {
             return self.log_step();
         }
-        let commit = self.workload.commit(&self.random, &self.truth, self.clock.now());
+        let now = self.clock.now();
+        let commit = if self.random.below(100) < self.workload.style.collections_percent {
+            let new_id = self.engine().engine().new_collection_id();
+            self.workload.collection_commit(&self.random, &self.truth, now, new_id)
+        } else {
+            self.workload.commit(&self.random, &self.truth, now)
+        };
         self.submit_commit(&commit)
     }
 
@@ -724,6 +734,14 @@ impl Simulation {
         if self.random.below(4) == 0 {
             return self.sweep();
         }
+        if self.has_collections() {
+            if self.random.below(3) == 0 {
+                return self.erase_orphans().map(drop);
+            }
+            if matches!(job, Job::Checkpoint) && !self.list_orphans()? {
+                return Ok(());
+            }
+        }
         let ran = self.engine().run(job);
         tell!(self, "{job:?} {ran:?}, visible {:?}", self.engine().visible());
         self.look_for_rollback();
@@ -752,6 +770,74 @@ impl Simulation {
             return Ok(());
         };
         self.submit_commit(&commit)
+    }
+
+    fn has_collections(&self) -> bool {
+        self.workload.style.collections_percent > 0
+    }
+
+    /// The elements of collections that are gone go by commits like any other. `false` if there was nothing to do.
+    fn erase_orphans(&mut self) -> Step<bool> {
+        let limit = 1 + self.random.below(8) as usize;
+        let Some(commit) = self.engine().engine().erase_commit(limit) else { return Ok(false) };
+        let headers = self.truth.headers();
+        for mutation in &commit.mutations {
+            let id = mutation.key.get(..10).and_then(CollectionId::from_slice);
+            ensure!(
+                id.is_some_and(|id| !headers.contains_key(&id)),
+                "{mutation:?} takes an element of a collection whose header is there"
+            );
+        }
+        self.submit_commit(&commit)?;
+        Ok(true)
+    }
+
+    /// What a checkpoint would do by itself, in sight of the truth: ranges are erased, and what they took along is listed
+    /// durably. `false` if the disk does not let it.
+    fn list_orphans(&mut self) -> Step<bool> {
+        while self.engine().engine().erase_step(1_000) {}
+        for _ in 0..20 {
+            if !self.engine().engine().has_due_orphans() {
+                return Ok(true);
+            }
+            if let Some(commit) = self.engine().engine().orphans_commit(100) {
+                self.submit_commit(&commit)?;
+            }
+            self.log_step()?;
+            match self.engine().run(Job::Sync) {
+                Ok(()) => {}
+                Err(CommitError::Poisoned(_)) if self.faults => self.sync_failed = true,
+                Err(error) => return Err(format!("a sync failed: {error}")),
+            }
+            self.deliver();
+            if self.engine().is_poisoned() {
+                return Ok(false);
+            }
+        }
+        ensure!(self.faults || self.was_full, "what deleted ranges took along is not listed");
+        Ok(false)
+    }
+
+    /// Every element belongs to a header that counts it, and nothing else is left.
+    fn verify_collections(&mut self) -> Step {
+        ensure!(self.list_orphans()?, "nothing goes wrong any more");
+        while self.erase_orphans()? {
+            self.drain()?;
+            self.engine().run(Job::Sync).map_err(|error| format!("a sync failed: {error}"))?;
+        }
+        let mut found: BTreeMap<CollectionId, u64> = BTreeMap::new();
+        let at = self.truth.last();
+        for (key, _) in self.truth.range(SpaceId::ELEMENTS, &KeyRange::all(), at, UnixMillis(0)) {
+            let id = key.get(..10).and_then(CollectionId::from_slice);
+            *found.entry(id.ok_or("an element without an id")?).or_default() += 1;
+        }
+        let headers = self.truth.headers();
+        let counted: BTreeMap<CollectionId, u64> =
+            headers.iter().map(|(id, header)| (*id, elements_in(&header.data))).collect();
+        ensure!(found == counted, "elements there are {found:?}, headers count {counted:?}");
+        let listed = self.truth.range(SpaceId::ORPHANS, &KeyRange::all(), at, UnixMillis(0));
+        ensure!(listed.is_empty(), "{} orphans are still listed", listed.len());
+        self.verify()
     }
 
     // ---- reads ----
@@ -1046,7 +1132,8 @@ impl Simulation {
     /// Everything, against the truth.
     fn verify(&mut self) -> Step {
         let pin = self.pin()?;
-        for space in self.workload.style.spaces.clone() {
+        let internal = [SpaceId::ELEMENTS, SpaceId::ORPHANS];
+        for space in self.workload.style.spaces.iter().copied().chain(internal).collect::<Vec<_>>() {
             for reverse in [false, true] {
                 let scan = Scan { reverse, entries_max: 50, bytes_max: 1 << 20 };
                 self.same_range(&pin, space, &KeyRange::all(), scan)?;
@@ -1215,7 +1302,11 @@ impl Simulation {
         let pin = self.pin_after_crash();
         let mut found: BTreeMap<Place, Found> = BTreeMap::new();
         let scan = Scan { reverse: false, entries_max: 1_000, bytes_max: 1 << 24 };
-        for space in self.workload.style.spaces.iter().copied().chain([SpaceId::TOKENS]) {
+        for space in self.workload.style.spaces.iter().copied().chain([
+            SpaceId::ELEMENTS,
+            SpaceId::ORPHANS,
+            SpaceId::TOKENS,
+        ]) {
             let entries = self.engine().range(&pin, space, &KeyRange::all(), scan);
             let entries = entries.map_err(|error| format!("reading after the crash: {error}"))?;
             found.extend(entries.into_iter().map(|(key, found)| ((space, key), found)));

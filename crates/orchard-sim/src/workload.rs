@@ -5,8 +5,8 @@ use crate::oracle::{Live, Oracle, key, suffixed};
 use bytes::Bytes;
 use orchard_env::SeededRandom;
 use orchard_types::{
-    Check, Commit, DurationMs, Expiry, Key, KeyRange, Mutation, NumberOp, Operation, SpaceId, Token,
-    UnixMillis, Value, ValueType, Versionstamp,
+    Check, CollectionId, Commit, DurationMs, Expiry, Key, KeyRange, Mutation, NumberOp, Operation, SpaceId,
+    Token, UnixMillis, Value, ValueType, Versionstamp,
 };
 
 /// What a run's commits look like; drawn from its seed, so that runs differ.
@@ -27,6 +27,8 @@ pub struct Style {
     pub mutations_max: u64,
     /// Of a hundred operations so many delete a range, beside the usual ones.
     pub ranges_percent: u64,
+    /// Of a hundred commits so many change a collection; without any, no value looks like a header.
+    pub collections_percent: u64,
 }
 
 /// The commits of one run.
@@ -42,7 +44,7 @@ fn pick<'a, T>(random: &SeededRandom, all: &'a [T]) -> &'a T {
 
 impl Style {
     pub fn draw(random: &SeededRandom) -> Style {
-        let spaces = [SpaceId(0), SpaceId(1), SpaceId(7), SpaceId(239), SpaceId(240), SpaceId(70_000)];
+        let spaces = [SpaceId(0), SpaceId(1), SpaceId(7), SpaceId(238), SpaceId(240), SpaceId(70_000)];
         let space_count = 1 + random.below(3) as usize;
         let first = random.below(spaces.len() as u64 - space_count as u64 + 1) as usize;
         Style {
@@ -56,6 +58,7 @@ impl Style {
             token_percent: *pick(random, &[0, 5, 30]),
             mutations_max: *pick(random, &[1, 4, 20]),
             ranges_percent: *pick(random, &[0, 10, 40]),
+            collections_percent: *pick(random, &[0, 0, 20, 60]),
         }
     }
 
@@ -107,6 +110,10 @@ impl Style {
                 let noisy = if random.below(2) == 0 { data.len() } else { data.len().min(8) };
                 orchard_env::Random::fill(random, &mut data[..noisy])
                     .expect("seeded randomness does not fail");
+                // Headers of collections are written on purpose only.
+                if let Some(layout) = data.first_mut() {
+                    *layout |= 0x80;
+                }
                 let value_type =
                     *pick(random, &[ValueType::Bytes, ValueType::Json, ValueType::V8, ValueType::Hash]);
                 Value::new(value_type, data)
@@ -211,6 +218,71 @@ impl Workload {
         commit
     }
 
+    /// A commit that changes one collection as a client of it would: elements and header together, if the header is still
+    /// the one that the client has read. `new_id` for a new collection.
+    pub fn collection_commit(
+        &self,
+        random: &SeededRandom,
+        truth: &Oracle,
+        now: UnixMillis,
+        new_id: CollectionId,
+    ) -> Commit {
+        let (space, key) = (self.style.space(random), self.style.key(random));
+        let place = (space, key.clone().into_bytes());
+        let found = truth.get(&place, Versionstamp::MAX, now);
+        let commit = Commit::new().check(space, key.clone(), found.as_ref().map(|found| found.stamp));
+        let known = found.as_ref().and_then(|found| {
+            let value = &found.live.value;
+            Some((CollectionId::of_value(value.value_type, &value.data)?, value.clone()))
+        });
+        let set = |value| Operation::Set { value, expiry: Expiry::Keep };
+        let element = |id: CollectionId, number: u64| {
+            let flat = [id.as_ref(), format!("element {number}").as_bytes()].concat();
+            Key::new(flat).unwrap_or_default()
+        };
+        let Some((id, header_value)) = known else {
+            let count = 1 + random.below(12);
+            let elements = (0..count).fold(commit, |commit, number| {
+                commit.mutate(SpaceId::ELEMENTS, element(new_id, number), set(Value::from("element")))
+            });
+            return elements.mutate(space, key, set(header(new_id, count)));
+        };
+        let elsewhere = (self.style.space(random), self.style.key(random));
+        match random.below(8) {
+            // A rename, and one that deletes a whole range on its way.
+            0 => commit.mutate(space, key.clone(), Operation::Delete).mutate(
+                elsewhere.0,
+                elsewhere.1,
+                set(header_value),
+            ),
+            1 => commit
+                .mutate(space, key.clone(), Operation::DeleteRange { end: self.style.range(random).end })
+                .mutate(space, key, Operation::Delete)
+                .mutate(elsewhere.0, elsewhere.1, set(header_value)),
+            2 => commit.mutate(space, key, Operation::Delete),
+            _ => {
+                let number = random.below(16);
+                let name = element(id, number);
+                let place = (SpaceId::ELEMENTS, name.clone().into_bytes());
+                let is_there = truth.get(&place, Versionstamp::MAX, now).is_some();
+                let count = elements_in(&header_value.data);
+                if is_there && random.below(2) == 0 && count > 1 {
+                    commit.mutate(SpaceId::ELEMENTS, name, Operation::Delete).mutate(
+                        space,
+                        key,
+                        set(header(id, count - 1)),
+                    )
+                } else {
+                    commit.mutate(SpaceId::ELEMENTS, name, set(Value::from("again"))).mutate(
+                        space,
+                        key,
+                        set(header(id, count + u64::from(!is_there))),
+                    )
+                }
+            }
+        }
+    }
+
     fn retry(&self, random: &SeededRandom) -> Commit {
         let mut commit = pick(random, &self.used).clone();
         if random.below(8) == 0 {
@@ -245,6 +317,17 @@ impl Workload {
         };
         Check::Key { space, key, expected }
     }
+}
+
+/// The header of a collection of `count` elements.
+fn header(id: CollectionId, count: u64) -> Value {
+    let data = [&[1], id.as_ref(), &count.to_le_bytes()].concat();
+    Value::new(ValueType::Set, data)
+}
+
+/// The count in a header.
+pub fn elements_in(header: &[u8]) -> u64 {
+    header.get(11..19).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
 /// A mark that tells two values apart without showing all of them.

@@ -238,11 +238,19 @@ impl Commit {
     /// # Errors
     /// [`LimitError`] naming the first limit of [`limits`] that the commit breaks.
     pub fn validate(&self) -> Result<(), LimitError> {
-        LimitError::check(
-            "commit_operations",
-            limits::COMMIT_OPERATIONS_MAX,
-            self.checks.len() + self.mutations.len(),
-        )?;
+        self.validate_within("commit_operations", limits::COMMIT_OPERATIONS_MAX)
+    }
+
+    /// As [`Commit::validate`], for a transaction that runs under the commit lock.
+    ///
+    /// # Errors
+    /// [`LimitError`]
+    pub fn validate_transaction(&self) -> Result<(), LimitError> {
+        self.validate_within("transaction_operations", limits::TRANSACTION_OPERATIONS_MAX)
+    }
+
+    fn validate_within(&self, name: &'static str, operations_max: usize) -> Result<(), LimitError> {
+        LimitError::check(name, operations_max, self.checks.len() + self.mutations.len())?;
         LimitError::check("commit_size_bytes", limits::COMMIT_SIZE_BYTES_MAX, self.size_bytes())?;
         if let Some(token) = &self.token {
             LimitError::check("token_size_bytes", limits::TOKEN_SIZE_BYTES_MAX, token.id.len())?;

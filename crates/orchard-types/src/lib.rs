@@ -7,6 +7,7 @@
 //!   (`arithmetic::tests` pins it).
 
 pub mod arithmetic;
+pub mod collection;
 pub mod commit;
 pub mod error;
 pub mod key;
@@ -17,6 +18,7 @@ pub mod v8_number;
 pub mod value;
 pub mod versionstamp;
 
+pub use collection::CollectionId;
 pub use commit::{Check, Commit, Durability, Expiry, Mutation, NumberOp, Operation, Token};
 pub use error::{CheckFailure, LimitError, MutationError};
 pub use key::{Key, KeyRange, SpaceId};

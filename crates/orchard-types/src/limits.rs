@@ -46,6 +46,13 @@ pub const QUEUE_MESSAGES_MAX: usize = 1_000;
 pub const QUEUE_LEASE_SIZE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest visibility timeout of a lease, in milliseconds: 24 hours.
 pub const QUEUE_VISIBILITY_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+/// Most checks and mutations of a transaction that runs under the commit lock: one command may touch more keys than a
+/// client may name.
+pub const TRANSACTION_OPERATIONS_MAX: usize = 500_000;
+/// A collection of at most so many elements is one value.
+pub const COLLECTION_PACKED_ELEMENTS_MAX: usize = 128;
+/// A collection of at most so many bytes is one value.
+pub const COLLECTION_PACKED_SIZE_BYTES_MAX: usize = 4 * 1024;
 
 const _: () =
     assert!((QUEUE_UNDELIVERED_KEYS_MAX + 1) * QUEUE_PAYLOAD_SIZE_BYTES_MAX < COMMIT_SIZE_BYTES_MAX);

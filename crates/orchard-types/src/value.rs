@@ -63,6 +63,14 @@ impl ValueType {
         ValueType::ALL.get(usize::from(number)).copied()
     }
 
+    /// Whether a value of this type has elements.
+    pub const fn is_collection(self) -> bool {
+        matches!(
+            self,
+            ValueType::List | ValueType::Hash | ValueType::Set | ValueType::ZSet | ValueType::Stream
+        )
+    }
+
     /// The name that users see.
     pub const fn name(self) -> &'static str {
         match self {

@@ -351,6 +351,13 @@ impl From<orcharddb::Error> for Problem {
             orcharddb::Error::Commit(error) => error.into(),
             orcharddb::Error::Database(error) => error.into(),
             orcharddb::Error::Queue(error) => error.into(),
+            orcharddb::Error::Collection(orcharddb::CollectionError::WrongType { .. }) => {
+                Problem::new(Kind::WrongType, detail)
+            }
+            orcharddb::Error::Collection(orcharddb::CollectionError::Damaged(_)) => {
+                Problem::new(Kind::Storage, detail)
+            }
+            orcharddb::Error::Collection(_) => Problem::new(Kind::BadValue, detail),
             _ => Problem::new(Kind::Storage, detail),
         }
     }

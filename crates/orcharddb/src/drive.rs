@@ -28,6 +28,8 @@ const ERASE_BATCH: usize = 1_024;
 const ERASE_STEPS: usize = 32;
 /// While ranges are erased, so many rounds of that to one of everything else.
 const ERASE_ROUNDS: u64 = 4;
+/// Elements of collections that are gone erased by one commit.
+const ORPHAN_BATCH: usize = 500;
 /// Versions merged between two looks at what else is due.
 const MERGE_STEP: usize = 20_000;
 /// Rounds without a commit after which merging strives for the settled bounds.
@@ -152,6 +154,15 @@ fn keep_up(engine: &Engine, stop: &(Mutex<bool>, Condvar)) {
             continue;
         }
         sweep(engine);
+        while let Some(submitted) = engine.erase_orphans(ORPHAN_BATCH) {
+            engine.notify_work();
+            // What goes on in the background does not fill the queue before the commits of others.
+            if submitted.outcome.is_err()
+                || engine.wait(submitted.depends_on, engine.options().durability).is_err()
+            {
+                break;
+            }
+        }
         if engine.options().durability == Durability::None {
             engine.notify_work();
         }

@@ -4,7 +4,7 @@ use crate::databases::DatabaseError;
 use crate::queue::QueueError;
 use crate::tuple::KeyError;
 use orchard_engine::error::{CommitError, OpenError, ReadError};
-use orchard_types::LimitError;
+use orchard_types::{LimitError, ValueType};
 use std::fmt;
 
 /// What can go wrong; each variant's own type tells what to do.
@@ -23,6 +23,56 @@ pub enum Error {
     Database(DatabaseError),
     /// What is asked of a queue cannot be.
     Queue(QueueError),
+    /// An operation on a collection cannot be done.
+    Collection(CollectionError),
+}
+
+/// Why an operation on a collection cannot be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CollectionError {
+    /// The key holds something else. Delete it first, or use another key.
+    WrongType {
+        /// The type of the operation.
+        expected: ValueType,
+        /// What the key holds.
+        found: ValueType,
+    },
+    /// An element of a collection is no collection.
+    Nested(ValueType),
+    /// A score has to be a number.
+    NotANumber,
+    /// Two long names with the same hash: the second is refused.
+    NameCollision,
+    /// The positions of a list are used up where the element belongs. Write the list anew.
+    ListFull,
+    /// The stored bytes are not a collection: they were written by something else.
+    Damaged(String),
+}
+
+impl fmt::Display for CollectionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CollectionError::WrongType { expected, found } => {
+                write!(f, "the operation needs a {expected}, the key holds a value of type {found}")
+            }
+            CollectionError::Nested(found) => write!(f, "an element of a collection cannot be a {found}"),
+            CollectionError::NotANumber => f.write_str("a score has to be a number"),
+            CollectionError::NameCollision => f.write_str("another long name has the same hash"),
+            CollectionError::ListFull => {
+                f.write_str("the list has no position left where the element belongs")
+            }
+            CollectionError::Damaged(detail) => write!(f, "not a collection: {detail}"),
+        }
+    }
+}
+
+impl std::error::Error for CollectionError {}
+
+impl From<CollectionError> for Error {
+    fn from(error: CollectionError) -> Self {
+        Error::Collection(error)
+    }
 }
 
 impl fmt::Display for Error {
@@ -34,6 +84,7 @@ impl fmt::Display for Error {
             Error::Commit(error) => error.fmt(f),
             Error::Database(error) => error.fmt(f),
             Error::Queue(error) => error.fmt(f),
+            Error::Collection(error) => error.fmt(f),
         }
     }
 }

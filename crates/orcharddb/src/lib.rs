@@ -8,6 +8,7 @@
 //! # Ok::<(), orcharddb::Error>(())
 //! ```
 
+pub mod collection;
 mod databases;
 mod db;
 mod drive;
@@ -21,14 +22,14 @@ pub mod tuple;
 
 pub use databases::{DatabaseError, check_database_name};
 pub use db::{Db, Options, Pending, Stats};
-pub use error::Error;
+pub use error::{CollectionError, Error};
 pub use look_back::{Changed, ChangedScan, KeptVersion};
 pub use orchard_engine::engine::{Committed, EngineOptions};
 pub use orchard_engine::error::{CommitError, Corruption, OpenError, ReadError, StorageError, TokenError};
 pub use orchard_types::{
-    Check, CheckFailure, Commit, Durability, DurationMs, Entry, Expiry, Key, KeyRange, LimitError, Mutation,
-    MutationError, NumberOp, Operation, SpaceId, Token, UnixMillis, Value, ValueType, Versionstamp,
-    arithmetic, limits, v8_number,
+    Check, CheckFailure, CollectionId, Commit, Durability, DurationMs, Entry, Expiry, Key, KeyRange,
+    LimitError, Mutation, MutationError, NumberOp, Operation, SpaceId, Token, UnixMillis, Value, ValueType,
+    Versionstamp, arithmetic, limits, v8_number,
 };
 pub use scan::{Scan, ScanOptions};
 pub use snapshot::Snapshot;

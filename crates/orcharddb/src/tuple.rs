@@ -256,7 +256,7 @@ fn part_to_json(part: &KeyPart) -> Json {
 }
 
 /// A finite number as JSON; whole ones without a fraction (`42`, not `42.0`), except -0.
-fn float_to_json(number: f64) -> Json {
+pub(crate) fn float_to_json(number: f64) -> Json {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if number.fract() == 0.0 && number.abs() <= EXACT && !(number == 0.0 && number.is_sign_negative()) {
         Json::from(number as i64)

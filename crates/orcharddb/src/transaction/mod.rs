@@ -15,7 +15,8 @@ use orchard_engine::engine::Engine;
 use orchard_engine::error::CommitError;
 use orchard_engine::snapshot::SnapshotPin;
 use orchard_types::{
-    Check, Commit, Entry, Expiry, Key, KeyRange, Mutation, SpaceId, UnixMillis, Value, Versionstamp,
+    Check, CollectionId, Commit, Entry, Expiry, Key, KeyRange, Mutation, SpaceId, UnixMillis, Value,
+    Versionstamp,
 };
 use overlay::{Overlay, Seen, Write};
 pub(crate) use run::transact;
@@ -45,6 +46,8 @@ pub struct Transaction<'a> {
     keys_read: BTreeMap<(SpaceId, Key), Option<Versionstamp>>,
     ranges_read: Vec<(SpaceId, KeyRange)>,
     overlay: Overlay,
+    /// Ids drawn by this try.
+    new_collections: Vec<CollectionId>,
 }
 
 impl<'a> Transaction<'a> {
@@ -56,6 +59,7 @@ impl<'a> Transaction<'a> {
             keys_read: BTreeMap::new(),
             ranges_read: Vec::new(),
             overlay: Overlay::default(),
+            new_collections: Vec::new(),
         }
     }
 }
@@ -295,6 +299,13 @@ impl Transaction<'_> {
         self.overlay.append(mutation);
     }
 
+    /// An id for a new collection.
+    pub(crate) fn new_collection_id(&mut self) -> CollectionId {
+        let id = self.engine.new_collection_id();
+        self.new_collections.push(id);
+        id
+    }
+
     /// Whether nothing would be written.
     pub fn is_read_only(&self) -> bool {
         self.overlay.is_empty()
@@ -310,7 +321,8 @@ impl Transaction<'_> {
         Error::Commit(CommitError::Aborted(why.into()))
     }
 
-    fn into_commit(self) -> Commit {
+    fn into_commit(mut self) -> Commit {
+        self.overlay.forget_unheld(&self.new_collections);
         let mut commit = self.overlay.into_commit();
         let keys = self.keys_read.into_iter();
         commit.checks.extend(keys.map(|((space, key), expected)| Check::Key {

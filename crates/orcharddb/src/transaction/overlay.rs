@@ -5,8 +5,10 @@
 
 use bytes::Bytes;
 use orchard_types::key::prefix_end;
-use orchard_types::{Commit, Expiry, Key, KeyRange, Mutation, Operation, SpaceId, UnixMillis, Value, limits};
-use std::collections::BTreeMap;
+use orchard_types::{
+    CollectionId, Commit, Expiry, Key, KeyRange, Mutation, Operation, SpaceId, UnixMillis, Value, limits,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 /// The last thing that a transaction did to a key.
@@ -132,6 +134,26 @@ impl Overlay {
             },
         };
         self.writes.range((lower, upper)).map(|((_, key), write)| (key, write))
+    }
+
+    /// Takes the elements of new collections away that came and went: no header names them.
+    pub(super) fn forget_unheld(&mut self, new: &[CollectionId]) {
+        if new.is_empty() {
+            return;
+        }
+        let headers = self.writes.values().filter_map(|write| match write {
+            Write::Set { value, .. } => CollectionId::of_value(value.value_type, &value.data),
+            Write::Delete => None,
+        });
+        let held: BTreeSet<CollectionId> = headers.collect();
+        for id in new.iter().filter(|id| !held.contains(id)) {
+            let range = KeyRange::prefix(id.as_ref());
+            let gone: Vec<Key> =
+                self.writes_in(SpaceId::ELEMENTS, &range).map(|(key, _)| key.clone()).collect();
+            for key in gone {
+                self.writes.remove(&(SpaceId::ELEMENTS, key));
+            }
+        }
     }
 
     pub(super) fn into_commit(self) -> Commit {

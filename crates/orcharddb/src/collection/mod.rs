@@ -1,0 +1,147 @@
+//! Collections: lists, hashes, sets and sorted sets as values of keys.
+//!
+//! - A collection of at most 128 elements and 4 KiB is one value. Past that its elements are entries of their own, and the
+//!   key holds a short header with their count: an operation costs what it touches, not the collection.
+//! - Whatever changes an element writes the header in the same commit, so versionstamp, expiry and checks of the key are
+//!   the collection's.
+//! - A collection that becomes empty is deleted. A deleted or replaced header leaves its elements to a background step;
+//!   nobody sees them any more.
+//! - It stays in entries of their own when it shrinks.
+
+mod handle;
+mod hash;
+mod json;
+mod layout;
+mod list;
+mod set;
+mod view;
+mod zset;
+
+pub use handle::{DbHash, DbList, DbSet, DbZSet};
+pub use hash::Hash;
+pub use json::{JsonLimits, to_json};
+pub use list::List;
+pub use set::Set;
+pub use view::View;
+pub use zset::{Added, Scored, ZRange, ZSet};
+
+use crate::error::Error;
+use crate::snapshot::Snapshot;
+use crate::transaction::Transaction;
+use crate::tuple::IntoKey;
+use orchard_types::{Key, SpaceId, UnixMillis, ValueType};
+
+/// Generates the ways to a collection.
+macro_rules! ways {
+    ($(($name:ident, $name_in:ident, $type:ident)),*) => {
+        impl<'a> Transaction<'a> {
+            $(
+                /// The collection of this type at a key of the default space.
+                ///
+                /// # Errors
+                /// [`Error::Collection`] if the key holds something else.
+                pub fn $name(&mut self, key: impl IntoKey) -> Result<$type<&mut Transaction<'a>>, Error> {
+                    self.$name_in(SpaceId::DEFAULT, key.into_key()?)
+                }
+
+                /// The collection of this type at a key of any space.
+                ///
+                /// # Errors
+                /// [`Error::Collection`] if the key holds something else.
+                pub fn $name_in(
+                    &mut self,
+                    space: SpaceId,
+                    key: Key,
+                ) -> Result<$type<&mut Transaction<'a>>, Error> {
+                    $type::open(self, space, key)
+                }
+            )*
+        }
+
+        impl Snapshot {
+            $(
+                /// The collection of this type at a key of the default space, as the snapshot shows it.
+                ///
+                /// # Errors
+                /// [`Error::Collection`] if the key holds something else.
+                pub fn $name(&self, key: impl IntoKey) -> Result<$type<Snapshot>, Error> {
+                    self.$name_in(SpaceId::DEFAULT, key.into_key()?)
+                }
+
+                /// The collection of this type at a key of any space, as the snapshot shows it.
+                ///
+                /// # Errors
+                /// [`Error::Collection`] if the key holds something else.
+                pub fn $name_in(&self, space: SpaceId, key: Key) -> Result<$type<Snapshot>, Error> {
+                    $type::open(self.clone(), space, key)
+                }
+            )*
+        }
+    };
+}
+
+ways!((list, list_in, List), (hash, hash_in, Hash), (set, set_in, Set), (zset, zset_in, ZSet));
+
+impl Transaction<'_> {
+    /// Copies whatever `from` holds, a collection with all of its elements, to `to`, with this expiry. `false` if `from` is
+    /// absent. Costs what it copies.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Collection`]
+    pub fn copy_in(
+        &mut self,
+        from: (SpaceId, &Key),
+        to: (SpaceId, Key),
+        expires_at: Option<UnixMillis>,
+    ) -> Result<bool, Error> {
+        let Some(entry) = self.entry_in(from.0, from.1)? else { return Ok(false) };
+        let expiry = expires_at.map_or(orchard_types::Expiry::Never, orchard_types::Expiry::At);
+        let mut value = entry.value;
+        if let Some(id) = orchard_types::CollectionId::of_value(value.value_type, &value.data) {
+            let new = self.new_collection_id();
+            let range = orchard_types::KeyRange::prefix(id.as_ref());
+            for element in self.scan_in(SpaceId::ELEMENTS, range, Default::default())? {
+                let behind = element.key.get(id.as_ref().len()..).unwrap_or_default();
+                let key = layout::key(new, &[behind]);
+                self.put_in(SpaceId::ELEMENTS, key, element.value, orchard_types::Expiry::Never);
+            }
+            let mut header = value.data.to_vec();
+            if let Some(place) = header.get_mut(1..=id.as_ref().len()) {
+                place.copy_from_slice(new.as_ref());
+            }
+            value.data = header.into();
+        }
+        self.put_in(to.0, to.1, value, expiry);
+        Ok(true)
+    }
+}
+
+/// Number of elements of a value of a collection type, without reading them; `None` for other values.
+pub fn count(value_type: ValueType, data: &bytes::Bytes) -> Option<u64> {
+    if !value_type.is_collection() {
+        return None;
+    }
+    let entry = orchard_types::Entry {
+        key: Key::default(),
+        value: orchard_types::Value { value_type, data: data.clone() },
+        versionstamp: Default::default(),
+        expires_at: None,
+    };
+    match layout::open(&entry, value_type).ok()? {
+        layout::Layout::Elements(_, count, _) => Some(count),
+        layout::Layout::Packed(mut reader) => {
+            let mut count = 0;
+            while !reader.is_empty() {
+                match value_type {
+                    ValueType::List => drop(reader.value().ok()?),
+                    ValueType::Hash => drop((reader.name().ok()?, reader.value().ok()?)),
+                    ValueType::Set => drop(reader.name().ok()?),
+                    ValueType::ZSet => drop((reader.word().ok()?, reader.name().ok()?)),
+                    _ => return None,
+                }
+                count += 1;
+            }
+            Some(count)
+        }
+    }
+}

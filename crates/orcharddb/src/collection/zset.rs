@@ -1,0 +1,569 @@
+//! Sorted sets: names with a number each, in order of (number, name).
+//!
+//! - Elements lie twice: by name, with the score as value, and by score and name, so that ranges by score, by name among
+//!   equal scores and by rank are ranges of keys.
+//! - Finding a rank costs the way from the nearer end; a range by rank costs that and what it returns.
+
+use super::layout::{self, BY_NAME, BY_SCORE, Layout};
+use super::list::clamp;
+use super::view::View;
+use crate::error::{CollectionError, Error};
+use crate::scan::ScanOptions;
+use crate::transaction::Transaction;
+use bytes::Bytes;
+use orchard_types::key::prefix_end;
+use orchard_types::{CollectionId, Entry, Expiry, Key, KeyRange, SpaceId, Value, ValueType, limits};
+use std::cmp::Ordering;
+use std::ops::Bound;
+
+/// A name and its score.
+pub type Scored = (Bytes, f64);
+
+#[derive(Debug, Clone)]
+enum State {
+    /// In order.
+    Packed(Vec<Scored>),
+    Elements(CollectionId, u64),
+}
+
+/// What adding a member did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Added {
+    /// It is new.
+    New,
+    /// It was there with another score.
+    Moved,
+    /// It was there with this score.
+    Same,
+}
+
+/// Which members of a sorted set, and in which direction.
+#[derive(Debug, Clone, Default)]
+pub struct ZRange {
+    /// From the last one down.
+    pub reverse: bool,
+    /// Members passed over first.
+    pub skip: usize,
+    /// Most members; `None`: all.
+    pub limit: Option<usize>,
+}
+
+/// A sorted set, read through a snapshot or a transaction. It is absent exactly if it is empty.
+///
+/// ```
+/// use orcharddb::Db;
+/// let db = Db::memory()?;
+/// db.transact(|tx| {
+///     let mut scores = tx.zset("scores")?;
+///     scores.insert("ada", 12.0)?;
+///     scores.insert("bob", 7.5)?;
+///     assert_eq!(scores.rank("ada")?, Some(1));
+///     Ok(())
+/// })?;
+/// assert_eq!(db.zset("scores").range(0, -1)?, [("bob".into(), 7.5), ("ada".into(), 12.0)]);
+/// # Ok::<(), orcharddb::Error>(())
+/// ```
+pub struct ZSet<V> {
+    view: V,
+    space: SpaceId,
+    key: Key,
+    state: State,
+}
+
+fn order(a: &Scored, b: &Scored) -> Ordering {
+    (a.1 + 0.0).total_cmp(&(b.1 + 0.0)).then_with(|| a.0.cmp(&b.0))
+}
+
+fn damaged(detail: &str) -> Error {
+    CollectionError::Damaged(detail.to_owned()).into()
+}
+
+fn score_of_value(value: &Value) -> Result<f64, Error> {
+    let bytes = value.data.as_ref().try_into().map_err(|_| damaged("a score is not 8 bytes"))?;
+    Ok(f64::from_le_bytes(bytes))
+}
+
+/// Name and score of an element of the family by score.
+fn scored(entry: Entry) -> Result<Scored, Error> {
+    let behind = layout::behind_family(&entry.key);
+    let score = behind.get(..8).and_then(|bytes| bytes.try_into().ok());
+    let score = layout::score_of(score.ok_or_else(|| damaged("an element's key has no score"))?);
+    let (name, _) = layout::split_element(behind.slice(8..), entry.value)?;
+    Ok((name, score))
+}
+
+fn below(score: f64, max: &Bound<f64>) -> bool {
+    match max {
+        Bound::Included(max) => score <= *max,
+        Bound::Excluded(max) => score < *max,
+        Bound::Unbounded => true,
+    }
+}
+
+fn above(score: f64, min: &Bound<f64>) -> bool {
+    match min {
+        Bound::Included(min) => score >= *min,
+        Bound::Excluded(min) => score > *min,
+        Bound::Unbounded => true,
+    }
+}
+
+fn name_below(name: &[u8], max: &Bound<Bytes>) -> bool {
+    match max {
+        Bound::Included(max) => name <= max.as_ref(),
+        Bound::Excluded(max) => name < max.as_ref(),
+        Bound::Unbounded => true,
+    }
+}
+
+fn name_above(name: &[u8], min: &Bound<Bytes>) -> bool {
+    match min {
+        Bound::Included(min) => name >= min.as_ref(),
+        Bound::Excluded(min) => name > min.as_ref(),
+        Bound::Unbounded => true,
+    }
+}
+
+/// The keys of the scores between two bounds.
+fn scores(id: CollectionId, min: Bound<f64>, max: Bound<f64>) -> KeyRange {
+    let family = layout::family(id, BY_SCORE);
+    let prefix = |score: f64| [id.as_ref(), &[BY_SCORE], &layout::score_bytes(score)].concat();
+    let start = match min {
+        Bound::Included(min) => prefix(min).into(),
+        Bound::Excluded(min) => prefix_end(&prefix(min)).unwrap_or_default(),
+        Bound::Unbounded => family.start,
+    };
+    let end = match max {
+        Bound::Included(max) => prefix_end(&prefix(max)),
+        Bound::Excluded(max) => Some(prefix(max).into()),
+        Bound::Unbounded => family.end,
+    };
+    KeyRange { start, end }
+}
+
+impl<V: View> ZSet<V> {
+    pub(super) fn open(mut view: V, space: SpaceId, key: Key) -> Result<ZSet<V>, Error> {
+        let state = match view.entry(space, &key)? {
+            None => State::Packed(Vec::new()),
+            Some(entry) => match layout::open(&entry, ValueType::ZSet)? {
+                Layout::Packed(mut reader) => {
+                    let mut members = Vec::new();
+                    while !reader.is_empty() {
+                        let score = f64::from_le_bytes(reader.word()?);
+                        members.push((reader.name()?, score));
+                    }
+                    State::Packed(members)
+                }
+                Layout::Elements(id, count, _) => State::Elements(id, count),
+            },
+        };
+        Ok(ZSet { view, space, key, state })
+    }
+
+    /// Number of members.
+    pub fn len(&self) -> u64 {
+        match &self.state {
+            State::Packed(members) => members.len() as u64,
+            State::Elements(_, count) => *count,
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the sorted set is one value.
+    pub fn is_packed(&self) -> bool {
+        matches!(self.state, State::Packed(_))
+    }
+
+    /// The score of a member.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn score(&mut self, name: impl AsRef<[u8]>) -> Result<Option<f64>, Error> {
+        let name = name.as_ref();
+        match &self.state {
+            State::Packed(members) => {
+                Ok(members.iter().find(|(member, _)| member.as_ref() == name).map(|(_, score)| *score))
+            }
+            State::Elements(id, _) => {
+                let key = layout::key(*id, &[&[BY_NAME], &layout::name_in_key(name)]);
+                let entry = self.view.entry(SpaceId::ELEMENTS, &key)?;
+                entry.map(|entry| score_of_value(&layout::found(name, entry.value)?)).transpose()
+            }
+        }
+    }
+
+    /// How many members stand before `name`; `None` if it is none. Costs as many steps.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn rank(&mut self, name: impl AsRef<[u8]>) -> Result<Option<u64>, Error> {
+        let name = name.as_ref();
+        let Some(score) = self.score(name)? else { return Ok(None) };
+        match &self.state {
+            State::Packed(members) => {
+                Ok(members.iter().position(|(member, _)| member.as_ref() == name).map(|rank| rank as u64))
+            }
+            State::Elements(id, _) => {
+                let end =
+                    layout::key(*id, &[&[BY_SCORE], &layout::score_bytes(score), &layout::name_in_key(name)]);
+                let range =
+                    KeyRange { start: layout::family(*id, BY_SCORE).start, end: Some(end.into_bytes()) };
+                Ok(Some(self.count_keys(range)?))
+            }
+        }
+    }
+
+    fn count_keys(&mut self, mut range: KeyRange) -> Result<u64, Error> {
+        const PAGE: usize = 4_096;
+        let mut count = 0;
+        loop {
+            let options = ScanOptions { keys_only: true, limit: Some(PAGE), ..ScanOptions::default() };
+            let page = self.view.entries(SpaceId::ELEMENTS, range.clone(), options)?;
+            count += page.len() as u64;
+            match page.last() {
+                Some(last) if page.len() == PAGE => range.start = [&last.key, &[0][..]].concat().into(),
+                _ => return Ok(count),
+            }
+        }
+    }
+
+    /// The members at ranks `start..=stop`; negative ranks count from the end.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn range(&mut self, start: i64, stop: i64) -> Result<Vec<Scored>, Error> {
+        let (first, number) = clamp(start, stop, self.len());
+        let (skip, limit) = (first as usize, usize::try_from(number).unwrap_or(usize::MAX));
+        if number == 0 {
+            return Ok(Vec::new());
+        }
+        let behind = (self.len() - first - number) as usize;
+        if behind < skip {
+            let from_end = ZRange { reverse: true, skip: behind, limit: Some(limit) };
+            let mut found = self.range_by_score(Bound::Unbounded, Bound::Unbounded, &from_end)?;
+            found.reverse();
+            return Ok(found);
+        }
+        self.range_by_score(
+            Bound::Unbounded,
+            Bound::Unbounded,
+            &ZRange { reverse: false, skip, limit: Some(limit) },
+        )
+    }
+
+    /// The members with scores between two bounds.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn range_by_score(
+        &mut self,
+        min: Bound<f64>,
+        max: Bound<f64>,
+        which: &ZRange,
+    ) -> Result<Vec<Scored>, Error> {
+        match &self.state {
+            State::Packed(members) => {
+                let inside = members.iter().filter(|(_, score)| above(*score, &min) && below(*score, &max));
+                Ok(pick(inside, which))
+            }
+            State::Elements(id, _) => {
+                let range = scores(*id, min, max);
+                self.pick_elements(range, which, |_| true)
+            }
+        }
+    }
+
+    /// Number of members with scores between two bounds. Costs as many steps.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn count_by_score(&mut self, min: Bound<f64>, max: Bound<f64>) -> Result<u64, Error> {
+        match &self.state {
+            State::Packed(members) => {
+                let inside = members.iter().filter(|(_, score)| above(*score, &min) && below(*score, &max));
+                Ok(inside.count() as u64)
+            }
+            State::Elements(id, _) => {
+                let range = scores(*id, min, max);
+                if range.is_empty() { Ok(0) } else { self.count_keys(range) }
+            }
+        }
+    }
+
+    /// The members with names between two bounds, all members having the same score; else it is the run of members, in
+    /// order of (score, name), from the first that is not below `min` up to the first that is above `max`.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn range_by_name(
+        &mut self,
+        min: &Bound<Bytes>,
+        max: &Bound<Bytes>,
+        which: &ZRange,
+    ) -> Result<Vec<Scored>, Error> {
+        match &self.state {
+            State::Packed(members) => {
+                let inside = members
+                    .iter()
+                    .skip_while(|(name, _)| !name_above(name, min))
+                    .take_while(|(name, _)| name_below(name, max));
+                let inside: Vec<&Scored> = inside.collect();
+                Ok(pick(inside.into_iter(), which))
+            }
+            State::Elements(id, _) => {
+                let id = *id;
+                let Some((_, score)) = self.range(0, 0)?.pop() else { return Ok(Vec::new()) };
+                let prefix = [id.as_ref(), &[BY_SCORE], &layout::score_bytes(score)].concat();
+                let bound = |name: &Bytes| [&prefix[..], &layout::name_in_key(name)].concat();
+                let family = layout::family(id, BY_SCORE);
+                // Bounds that are too long for a key are looked at element by element, too.
+                let start = match min {
+                    Bound::Included(name) | Bound::Excluded(name) => bound(name).into(),
+                    Bound::Unbounded => family.start,
+                };
+                let end = match max {
+                    Bound::Included(name) | Bound::Excluded(name) => prefix_end(&bound(name)),
+                    Bound::Unbounded => family.end,
+                };
+                let (min, max) = (min.clone(), max.clone());
+                let is_inside = move |(name, at): &Scored| {
+                    *at != score || (name_above(name, &min) && name_below(name, &max))
+                };
+                self.pick_elements(KeyRange { start, end }, which, is_inside)
+            }
+        }
+    }
+
+    /// Elements of the family by score within a range of keys.
+    fn pick_elements(
+        &mut self,
+        mut range: KeyRange,
+        which: &ZRange,
+        is_inside: impl Fn(&Scored) -> bool,
+    ) -> Result<Vec<Scored>, Error> {
+        const PAGE: usize = 1_024;
+        let (mut skip, limit) = (which.skip, which.limit.unwrap_or(usize::MAX));
+        let mut found = Vec::new();
+        while !range.is_empty() && found.len() < limit {
+            let wanted = skip.saturating_add(limit - found.len()).min(PAGE);
+            let options =
+                ScanOptions { reverse: which.reverse, limit: Some(wanted), ..ScanOptions::default() };
+            let page = self.view.entries(SpaceId::ELEMENTS, range.clone(), options)?;
+            let is_last = page.len() < wanted;
+            if let Some(last) = page.last() {
+                if which.reverse {
+                    range.end = Some(last.key.clone().into_bytes());
+                } else {
+                    range.start = [&last.key, &[0][..]].concat().into();
+                }
+            }
+            for entry in page {
+                let member = scored(entry)?;
+                if !is_inside(&member) {
+                    continue;
+                }
+                if skip > 0 {
+                    skip -= 1;
+                } else if found.len() < limit {
+                    found.push(member);
+                }
+            }
+            if is_last {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// At most `limit` members behind `after`, in an order that does not change (that of their names' bytes, long ones
+    /// apart). Going on behind the last one of a page visits every member that stays exactly once.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn page(&mut self, after: Option<&[u8]>, limit: usize) -> Result<Vec<Scored>, Error> {
+        match &self.state {
+            State::Packed(members) => {
+                let mut members: Vec<&Scored> = members
+                    .iter()
+                    .filter(|(name, _)| after.is_none_or(|after| name.as_ref() > after))
+                    .collect();
+                members.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+                Ok(members.into_iter().take(limit).cloned().collect())
+            }
+            State::Elements(id, _) => {
+                let range = match after {
+                    None => layout::family(*id, BY_NAME),
+                    Some(name) => layout::family_behind(*id, BY_NAME, &layout::name_in_key(name)),
+                };
+                let options = ScanOptions { limit: Some(limit), ..ScanOptions::default() };
+                let entries = self.view.entries(SpaceId::ELEMENTS, range, options)?;
+                let members = entries.into_iter().map(|entry| {
+                    let (name, score) =
+                        layout::split_element(layout::behind_family(&entry.key), entry.value)?;
+                    Ok((name, score_of_value(&score)?))
+                });
+                members.collect()
+            }
+        }
+    }
+}
+
+/// The members that `which` asks for.
+fn pick<'a>(inside: impl DoubleEndedIterator<Item = &'a Scored>, which: &ZRange) -> Vec<Scored> {
+    let limit = which.limit.unwrap_or(usize::MAX);
+    if which.reverse {
+        inside.rev().skip(which.skip).take(limit).cloned().collect()
+    } else {
+        inside.skip(which.skip).take(limit).cloned().collect()
+    }
+}
+
+impl ZSet<&mut Transaction<'_>> {
+    /// Adds a member, or gives it another score.
+    ///
+    /// # Errors
+    /// [`Error::Collection`] if the score is not a number, [`Error::Read`]
+    pub fn insert(&mut self, name: impl Into<Bytes>, score: f64) -> Result<Added, Error> {
+        let added = self.insert_unsaved(name.into(), score)?;
+        if added != Added::Same {
+            self.save();
+        }
+        Ok(added)
+    }
+
+    /// Adds members, or gives them other scores; how many are new.
+    ///
+    /// # Errors
+    /// As [`ZSet::insert`].
+    pub fn extend(&mut self, members: impl IntoIterator<Item = Scored>) -> Result<u64, Error> {
+        let before = self.len();
+        for (name, score) in members {
+            self.insert_unsaved(name, score)?;
+        }
+        self.save();
+        Ok(self.len() - before)
+    }
+
+    fn insert_unsaved(&mut self, name: Bytes, score: f64) -> Result<Added, Error> {
+        if score.is_nan() {
+            return Err(CollectionError::NotANumber.into());
+        }
+        let before = self.score(&name)?;
+        if before == Some(score) {
+            return Ok(Added::Same);
+        }
+        match &mut self.state {
+            State::Packed(members) => {
+                if before.is_some() {
+                    members.retain(|(member, _)| *member != name);
+                }
+                let member = (name, score);
+                let at = members.partition_point(|found| order(found, &member) == Ordering::Less);
+                members.insert(at, member);
+                if members.len() > limits::COLLECTION_PACKED_ELEMENTS_MAX {
+                    self.save();
+                }
+            }
+            State::Elements(id, count) => {
+                let id = *id;
+                *count += u64::from(before.is_none());
+                if let Some(before) = before {
+                    self.view.delete_in(SpaceId::ELEMENTS, by_score(id, &name, before));
+                }
+                self.put_member(id, &name, score);
+            }
+        }
+        Ok(if before.is_some() { Added::Moved } else { Added::New })
+    }
+
+    fn put_member(&mut self, id: CollectionId, name: &Bytes, score: f64) {
+        let by_name = layout::key(id, &[&[BY_NAME], &layout::name_in_key(name)]);
+        let value = layout::element(name, ValueType::Float, &score.to_le_bytes());
+        self.view.put_in(SpaceId::ELEMENTS, by_name, value, Expiry::Never);
+        let value = layout::element(name, ValueType::Null, &[]);
+        self.view.put_in(SpaceId::ELEMENTS, by_score(id, name, score), value, Expiry::Never);
+    }
+
+    /// Removes a member and returns its score.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn remove(&mut self, name: impl AsRef<[u8]>) -> Result<Option<f64>, Error> {
+        let name = name.as_ref();
+        let Some(score) = self.score(name)? else { return Ok(None) };
+        self.remove_found(&[(Bytes::copy_from_slice(name), score)]);
+        Ok(Some(score))
+    }
+
+    /// Removes members that a read of this transaction has found.
+    pub fn remove_found(&mut self, members: &[Scored]) {
+        if members.is_empty() {
+            return;
+        }
+        match &mut self.state {
+            State::Packed(all) => {
+                all.retain(|(name, _)| !members.iter().any(|(gone, _)| gone == name));
+            }
+            State::Elements(id, count) => {
+                let id = *id;
+                *count -= members.len() as u64;
+                for (name, score) in members {
+                    let key = layout::key(id, &[&[BY_NAME], &layout::name_in_key(name)]);
+                    self.view.delete_in(SpaceId::ELEMENTS, key);
+                    self.view.delete_in(SpaceId::ELEMENTS, by_score(id, name, *score));
+                }
+            }
+        }
+        self.save();
+    }
+
+    /// Removes the `number` members with the lowest scores, or with `last` the highest, and returns them in that order.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn pop(&mut self, number: u64, last: bool) -> Result<Vec<Scored>, Error> {
+        let limit = usize::try_from(number).unwrap_or(usize::MAX);
+        let which = ZRange { reverse: last, skip: 0, limit: Some(limit) };
+        let found = self.range_by_score(Bound::Unbounded, Bound::Unbounded, &which)?;
+        self.remove_found(&found);
+        Ok(found)
+    }
+
+    /// Writes value or header; the expiry stays.
+    fn save(&mut self) {
+        if self.is_empty() {
+            self.state = State::Packed(Vec::new());
+            self.view.delete_in(self.space, self.key.clone());
+            return;
+        }
+        if let State::Packed(members) = &self.state {
+            let mut bytes = layout::packed();
+            for (name, score) in members {
+                bytes.extend_from_slice(&score.to_le_bytes());
+                layout::push_name(&mut bytes, name);
+            }
+            if layout::fits(members.len(), &bytes) {
+                return self.put(bytes);
+            }
+            let (id, members) = (self.view.new_collection_id(), members.clone());
+            members.iter().for_each(|(name, score)| self.put_member(id, name, *score));
+            self.state = State::Elements(id, members.len() as u64);
+        }
+        if let State::Elements(id, count) = &self.state {
+            self.put(layout::header(*id, *count));
+        }
+    }
+
+    fn put(&mut self, data: Vec<u8>) {
+        let value = Value::new(ValueType::ZSet, data);
+        self.view.put_in(self.space, self.key.clone(), value, Expiry::Keep);
+    }
+}
+
+fn by_score(id: CollectionId, name: &[u8], score: f64) -> Key {
+    layout::key(id, &[&[BY_SCORE], &layout::score_bytes(score), &layout::name_in_key(name)])
+}

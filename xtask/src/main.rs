@@ -18,7 +18,7 @@ const COVERAGE_FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-cove
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Ccodegen-units=1 --cfg fuzzing";
 
-const TARGETS: [&str; 9] = [
+const TARGETS: [&str; 10] = [
     "log_record",
     "log_frame",
     "segment_block",
@@ -28,6 +28,7 @@ const TARGETS: [&str; 9] = [
     "json_bodies",
     "v8",
     "kv_connect",
+    "resp_request",
 ];
 
 const HOST: &str = "x86_64-unknown-linux-gnu";

@@ -6,7 +6,7 @@
 //! - Whatever an encoder wrote its decoder reads back to the same thing; the property tests hold both together.
 //! - [`problem`] is the one table from a kind of error to its HTTP status, stable code and RESP prefix.
 //!
-//! What HTTP needs is here, [`kvconnect`] and [`v8`] what Deno needs; `resp` will stand beside it.
+//! What HTTP needs is here, [`kvconnect`] and [`v8`] what Deno needs, [`resp`] what Redis clients need.
 
 pub mod batch_json;
 pub mod commit_json;
@@ -28,6 +28,7 @@ pub mod protocol;
 pub mod query;
 pub mod range;
 pub mod read_json;
+pub mod resp;
 pub mod rfc3339;
 pub mod v8;
 pub mod value_json;

@@ -96,7 +96,7 @@ const RECLAIM_BUDGET_MIN: usize = 1_024;
 
 impl Core {
     /// Whether the open group can take `bytes` more; seals it if not.
-    fn make_room(&mut self, engine: &Engine, bytes: usize) {
+    pub(crate) fn make_room(&mut self, engine: &Engine, bytes: usize) {
         let Some(open) = &self.open else { return };
         let is_full = open.count as usize >= limits::GROUP_COMMITS_MAX
             || (open.count > 0 && open.payload.len() + bytes > limits::GROUP_SIZE_BYTES_MAX)
@@ -106,7 +106,7 @@ impl Core {
         }
     }
 
-    fn open_group(&mut self, engine: &Engine) -> (u64, UnixMillis, u32) {
+    pub(crate) fn open_group(&mut self, engine: &Engine) -> (u64, UnixMillis, u32) {
         if let Some(open) = &self.open {
             return (open.index, open.log_time, open.count);
         }
@@ -171,7 +171,7 @@ impl Core {
 }
 
 /// Whether a commit only takes away; such commits go on when memory or disk is full.
-fn only_deletes(commit: &Commit) -> bool {
+pub(crate) fn only_deletes(commit: &Commit) -> bool {
     use orchard_types::Operation;
     commit.token.is_none()
         && commit.mutations.iter().all(|mutation| {
@@ -189,7 +189,7 @@ fn deleted_ranges(commit: &Commit) -> usize {
 }
 
 /// What came of trying a commit under the commit lock.
-enum Attempt {
+pub(crate) enum Attempt {
     Done(Submitted),
     /// More log indexes have to be reserved.
     ReserveFirst,
@@ -318,7 +318,7 @@ impl Engine {
     }
 
     /// Does what an attempt was missing.
-    fn prepare_again(&self, attempt: Attempt) -> Result<(), CommitError> {
+    pub(crate) fn prepare_again(&self, attempt: Attempt) -> Result<(), CommitError> {
         match attempt {
             Attempt::Done(_) => Ok(()),
             Attempt::ReserveFirst => self.reserve_indexes(),
@@ -332,7 +332,7 @@ impl Engine {
     }
 
     /// Decides and applies one commit under the commit lock.
-    fn attempt(&self, core: &mut Core, commit: &Commit, bytes: &[u8], deletes: bool) -> Attempt {
+    pub(crate) fn attempt(&self, core: &mut Core, commit: &Commit, bytes: &[u8], deletes: bool) -> Attempt {
         let refuse = |error| Attempt::Done(Submitted { outcome: Err(error), depends_on: Versionstamp::ZERO });
         if core.is_closed {
             return refuse(CommitError::Closed);
@@ -417,7 +417,7 @@ impl Engine {
     }
 
     /// A group that was opened for a commit that did not happen is no group.
-    fn close_if_idle(&self, core: &mut Core) {
+    pub(crate) fn close_if_idle(&self, core: &mut Core) {
         if core.open.as_ref().is_some_and(|open| open.count == 0)
             && let Some(open) = core.open.take()
         {

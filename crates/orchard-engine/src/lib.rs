@@ -21,6 +21,7 @@ pub mod log_clock;
 pub mod manifest;
 mod memory;
 pub mod mutants;
+pub mod pipeline;
 pub mod progress;
 mod ranges;
 pub mod read;

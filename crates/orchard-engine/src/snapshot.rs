@@ -32,9 +32,9 @@ struct Pin {
 
 /// Keeps the versions of one stamp in memory until it is dropped, or expired by age.
 pub struct SnapshotPin {
-    snapshots: Arc<Snapshots>,
+    /// `None`: whoever made it holds the commit lock, and nothing is pruned meanwhile.
+    registered: Option<(Arc<Snapshots>, Arc<Pin>)>,
     key: (u64, u64),
-    pin: Arc<Pin>,
     time: UnixMillis,
 }
 
@@ -53,7 +53,7 @@ impl Snapshots {
         let key = (stamp, registered.next_id);
         registered.next_id += 1;
         registered.by_stamp.insert(key, pin.clone());
-        SnapshotPin { snapshots: self.clone(), key, pin, time }
+        SnapshotPin { registered: Some((self.clone(), pin)), key, time }
     }
 
     /// The newest stamp at which every reader still finds what it needs if only the newest version at or below it is
@@ -93,6 +93,12 @@ impl Snapshots {
 }
 
 impl SnapshotPin {
+    /// A view that keeps nothing: it must not outlive the caller's hold of the commit lock, without which nothing is
+    /// pruned.
+    pub(crate) fn under_lock(stamp: u64, time: UnixMillis) -> SnapshotPin {
+        SnapshotPin { registered: None, key: (stamp, 0), time }
+    }
+
     /// The stamp it keeps.
     pub fn stamp(&self) -> u64 {
         self.key.0
@@ -105,12 +111,14 @@ impl SnapshotPin {
 
     /// Whether age ended it. What was read before this answered `false` is right.
     pub fn is_expired(&self) -> bool {
-        self.pin.expired.load(Ordering::SeqCst)
+        self.registered.as_ref().is_some_and(|(_, pin)| pin.expired.load(Ordering::SeqCst))
     }
 }
 
 impl Drop for SnapshotPin {
     fn drop(&mut self) {
-        self.snapshots.registered.lock().by_stamp.remove(&self.key);
+        if let Some((snapshots, _)) = &self.registered {
+            snapshots.registered.lock().by_stamp.remove(&self.key);
+        }
     }
 }

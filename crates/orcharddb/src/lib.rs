@@ -24,6 +24,7 @@ pub use databases::{DatabaseError, check_database_name};
 pub use db::{Db, Options, Pending, Stats};
 pub use error::{CollectionError, Error};
 pub use look_back::{Changed, ChangedScan, KeptVersion};
+pub use orchard_engine::commit::{Placed, Submitted};
 pub use orchard_engine::engine::{Committed, EngineOptions};
 pub use orchard_engine::error::{CommitError, Corruption, OpenError, ReadError, StorageError, TokenError};
 pub use orchard_types::{
@@ -33,5 +34,5 @@ pub use orchard_types::{
 };
 pub use scan::{Scan, ScanOptions};
 pub use snapshot::Snapshot;
-pub use transaction::Transaction;
+pub use transaction::{Pipeline, Transaction, View};
 pub use tuple::{IntoKey, KeyError, KeyPart};

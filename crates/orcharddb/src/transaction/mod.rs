@@ -5,6 +5,7 @@
 //! - A transaction sees its own writes, in every space.
 
 mod overlay;
+mod pipeline;
 mod run;
 
 use crate::error::Error;
@@ -19,6 +20,7 @@ use orchard_types::{
     Versionstamp,
 };
 use overlay::{Overlay, Seen, Write};
+pub use pipeline::{Pipeline, View};
 pub(crate) use run::transact;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

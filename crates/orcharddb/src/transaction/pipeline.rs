@@ -1,0 +1,99 @@
+//! Transactions in rows, for clients that send many at once, and views that show a client's own commits early.
+
+use super::Transaction;
+use crate::db::{Db, Shared};
+use orchard_engine::commit::Submitted;
+use orchard_engine::engine::Engine;
+use orchard_engine::error::CommitError;
+use orchard_engine::snapshot::SnapshotPin;
+use orchard_types::{Commit, UnixMillis, Versionstamp};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+/// Transactions in a row; see [`Db::pipeline`].
+pub trait Pipeline {
+    /// Runs one of them, under the commit lock: it must not use the database but through `tx`, nor take long. It may be
+    /// called again for the same number.
+    fn run(&mut self, number: usize, tx: &mut Transaction<'_>);
+
+    /// Its outcome. Nobody may be told of it, of a refusal neither, before `depends_on` is visible. `Break` leaves the
+    /// rest out.
+    fn done(&mut self, number: usize, submitted: Submitted) -> ControlFlow<()>;
+}
+
+struct Rows<'a, P> {
+    engine: &'a Engine,
+    pipeline: &'a mut P,
+}
+
+impl<P: Pipeline> orchard_engine::pipeline::Pipeline for Rows<'_, P> {
+    fn build(&mut self, number: usize, snapshot: &SnapshotPin) -> Commit {
+        let mut transaction = Transaction::new(self.engine, snapshot, true);
+        self.pipeline.run(number, &mut transaction);
+        transaction.into_commit()
+    }
+
+    fn done(&mut self, number: usize, submitted: Submitted) -> ControlFlow<()> {
+        self.pipeline.done(number, submitted)
+    }
+}
+
+/// One version, to be read by transactions that write nothing.
+///
+/// ```
+/// use orcharddb::{Db, UnixMillis, Versionstamp};
+/// let db = Db::memory()?;
+/// db.put("apple", "red")?;
+/// let view = db.view_not_before(Versionstamp::ZERO, UnixMillis(0));
+/// assert_eq!(view.transaction().get("apple")?, Some("red".into()));
+/// # Ok::<(), orcharddb::Error>(())
+/// ```
+pub struct View {
+    shared: Arc<Shared>,
+    pin: SnapshotPin,
+}
+
+impl View {
+    /// A transaction that reads the view; what it writes is dropped with it.
+    pub fn transaction(&self) -> Transaction<'_> {
+        Transaction::new(&self.shared.engine, &self.pin, true)
+    }
+
+    /// What is read here may be told once `visible` has passed this.
+    pub fn versionstamp(&self) -> Versionstamp {
+        Versionstamp::from_raw(self.pin.stamp())
+    }
+
+    /// The time at which expiry is judged.
+    pub fn time(&self) -> UnixMillis {
+        self.pin.time()
+    }
+}
+
+impl Db {
+    /// Runs transactions 0 to `count` one after another, each a commit of its own, under as few holds of the commit lock
+    /// as it can, without waiting for any of them.
+    pub fn pipeline(&self, count: usize, pipeline: &mut impl Pipeline) {
+        let engine = self.engine();
+        engine.submit_pipeline(count, &mut Rows { engine, pipeline });
+    }
+
+    /// Whether everything up to `stamp` is as durable as the database promises, so that readers see it; an error if it
+    /// never will be. If it is pending, `waker` is woken when that changes.
+    pub fn poll_durable(&self, stamp: Versionstamp, waker: &Waker) -> Poll<Result<(), CommitError>> {
+        let outcome = self.engine().poll_wait(stamp, self.durability(), waker);
+        outcome.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// As [`Db::poll_durable`], without a wish to be woken.
+    pub fn durable(&self, stamp: Versionstamp) -> Poll<Result<(), CommitError>> {
+        self.engine().outcome(stamp, self.durability()).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// A view of now that also shows the caller's own commits up to `own`, whose log time is `own_time`, though others
+    /// may not see them yet. What is read there may be told once `visible` has passed the view's versionstamp.
+    pub fn view_not_before(&self, own: Versionstamp, own_time: UnixMillis) -> View {
+        View { shared: self.shared.clone(), pin: self.engine().snapshot_not_before(own, own_time) }
+    }
+}

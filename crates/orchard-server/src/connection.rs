@@ -2,6 +2,7 @@
 
 use crate::Server;
 use crate::http::{self, Session};
+use crate::redis;
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -29,10 +30,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a refused client gets to read why.
 const LINGER: Duration = Duration::from_secs(1);
 
-const NO_RESP: &[u8] = b"-ERR Redis protocol is not available in this version\r\n";
-const NO_PROTOCOL: &[u8] =
-    b"-ERR this port speaks HTTP/1.1 and HTTP/2; inline commands are not available in this version\r\n";
-const LONG_LINE: &[u8] = b"-ERR the first line is too long\r\n";
+const LONG_LINE: &[u8] = b"-ERR Protocol error: too big inline request\r\n";
 
 /// Serves one connection to its end.
 pub(crate) async fn run(server: &Arc<Server>, mut stream: TcpStream, mut stopped: watch::Receiver<bool>) {
@@ -62,8 +60,7 @@ pub(crate) async fn run(server: &Arc<Server>, mut stream: TcpStream, mut stopped
             info!("closed a TLS connection: this port speaks plain HTTP, write http:// instead of https://");
             return;
         }
-        Detected::Resp => NO_RESP.to_vec(),
-        Detected::Line => NO_PROTOCOL.to_vec(),
+        Detected::Resp | Detected::Line => return redis::run(server, stream, head, stopped).await,
         Detected::LongLine => LONG_LINE.to_vec(),
         Detected::LongRequestLine => long_request_line(),
     };

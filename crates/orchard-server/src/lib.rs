@@ -13,6 +13,7 @@ mod kvconnect;
 mod listener;
 mod metrics;
 mod options;
+mod redis;
 mod snapshots;
 
 pub use options::{AccessToken, PORT_DEFAULT, Secret, SecretError, ServerOptions};
@@ -72,6 +73,7 @@ struct Server {
     options: ServerOptions,
     snapshots: Snapshots,
     metrics: Metrics,
+    redis: redis::RedisShared,
     /// KiB that large request bodies may still take.
     body_memory_kib: Arc<Semaphore>,
 }
@@ -83,6 +85,7 @@ impl Server {
             db,
             snapshots: Snapshots::new(options.cursor_idle_timeout),
             metrics: Metrics::default(),
+            redis: redis::RedisShared::default(),
             body_memory_kib: Arc::new(Semaphore::new(body_memory_kib)),
             options,
         }

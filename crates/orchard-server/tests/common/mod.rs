@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod redis;
+
 use orchard_server::{ServeError, ServerOptions, serve};
 use orcharddb::Db;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,0 +1,137 @@
+//! Who is connected: what `CLIENT LIST` shows, and how one connection reaches another.
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use tokio::time::Instant;
+
+/// Bytes that others may leave for a client that does not take them; then it is disconnected.
+pub(crate) const INBOX_SIZE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// What others see of a client, as of its last batch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) name: Bytes,
+    pub(crate) library_name: Bytes,
+    pub(crate) library_version: Bytes,
+    pub(crate) database: u32,
+    pub(crate) version: u8,
+    pub(crate) command: &'static str,
+    /// Commands queued; `None` outside of `MULTI`.
+    pub(crate) queued: Option<usize>,
+    pub(crate) watched: usize,
+    pub(crate) input_bytes: usize,
+    pub(crate) output_bytes: usize,
+    pub(crate) active_at: Option<Instant>,
+    /// It waits for keys: `CLIENT UNBLOCK` may end that.
+    pub(crate) is_blocked: bool,
+}
+
+#[derive(Default)]
+struct Inbox {
+    messages: VecDeque<Bytes>,
+    size_bytes: usize,
+    waker: Option<Waker>,
+}
+
+/// One connection, as others see it.
+pub(crate) struct Client {
+    pub(crate) id: u64,
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) local_address: Option<SocketAddr>,
+    pub(crate) connected_at: Instant,
+    pub(crate) seen: Mutex<Seen>,
+    is_killed: AtomicBool,
+    inbox: Mutex<Inbox>,
+}
+
+impl Client {
+    /// Leaves encoded bytes for the client, such as a published message; they are sent between two of its replies. A
+    /// client that has left too much lying is disconnected.
+    pub(crate) fn push(&self, message: Bytes) {
+        let mut inbox = self.inbox.lock();
+        inbox.size_bytes += message.len();
+        if inbox.size_bytes > INBOX_SIZE_BYTES_MAX {
+            self.is_killed.store(true, Ordering::SeqCst);
+        } else {
+            inbox.messages.push_back(message);
+        }
+        if let Some(waker) = inbox.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Ends the connection.
+    pub(crate) fn kill(&self) {
+        self.is_killed.store(true, Ordering::SeqCst);
+        if let Some(waker) = self.inbox.lock().waker.take() {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn is_killed(&self) -> bool {
+        self.is_killed.load(Ordering::SeqCst)
+    }
+
+    /// The next message; ready with `None` when the client is to end.
+    pub(crate) fn poll_inbox(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.is_killed() {
+            return Poll::Ready(None);
+        }
+        let mut inbox = self.inbox.lock();
+        if let Some(message) = inbox.messages.pop_front() {
+            inbox.size_bytes -= message.len();
+            return Poll::Ready(Some(message));
+        }
+        if self.is_killed() {
+            return Poll::Ready(None);
+        }
+        if !inbox.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            inbox.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// Every connection of the Redis protocol.
+#[derive(Default)]
+pub(crate) struct Clients {
+    last_id: AtomicU64,
+    open: Mutex<BTreeMap<u64, Arc<Client>>>,
+}
+
+impl Clients {
+    /// A new connection.
+    pub(crate) fn open(&self, address: Option<SocketAddr>, local_address: Option<SocketAddr>) -> Arc<Client> {
+        let client = Arc::new(Client {
+            id: self.last_id.fetch_add(1, Ordering::Relaxed) + 1,
+            address,
+            local_address,
+            connected_at: Instant::now(),
+            seen: Mutex::new(Seen { version: 2, ..Seen::default() }),
+            is_killed: AtomicBool::new(false),
+            inbox: Mutex::default(),
+        });
+        self.open.lock().insert(client.id, client.clone());
+        client
+    }
+
+    /// A connection has ended.
+    pub(crate) fn close(&self, id: u64) {
+        self.open.lock().remove(&id);
+    }
+
+    /// All of them, by id.
+    pub(crate) fn all(&self) -> Vec<Arc<Client>> {
+        self.open.lock().values().cloned().collect()
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.open.lock().len()
+    }
+}

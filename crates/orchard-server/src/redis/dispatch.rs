@@ -1,0 +1,413 @@
+//! From requests to replies: which command, whether it may run, and how it runs.
+//!
+//! - Requests of a batch run in their order. A run of writes shares one hold of the commit lock; a run of reads shares one
+//!   view, which every write ends.
+//! - What a reply rests on goes with it to the gate: for a write its outcome's stamp, for a read the view's.
+
+use super::command::{self, Command, Handler, NO_AUTH, NO_MULTI, NOT_QUEUED};
+use super::context::{Context, SessionContext};
+use super::databases;
+use super::error::RedisError;
+use super::output::Output;
+use super::session::{Multi, QUEUE_SIZE_BYTES_MAX, ReplyMode, Session};
+use crate::Server;
+use orchard_wire::resp::{Args, Batch, OwnedArgs, Reply};
+use orcharddb::{Db, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View};
+use std::ops::ControlFlow;
+use tracing::warn;
+
+/// Replies over this many bytes leave before more commands run.
+const OUTPUT_PAUSE_BYTES: usize = 1024 * 1024;
+
+const NO_AUTHENTICATION: RedisError =
+    RedisError(std::borrow::Cow::Borrowed("NOAUTH Authentication required."));
+
+/// How far a batch came.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// Every request has run.
+    Done,
+    /// The replies have to leave first; go on with this request.
+    Full(usize),
+    /// The connection ends.
+    Closing,
+}
+
+/// Runs the requests of one connection.
+pub(crate) struct Dispatcher<'a> {
+    server: &'a Server,
+    session: &'a mut Session,
+    output: &'a mut Output,
+    view: Option<View>,
+    /// The database that the view was last read of, and its space.
+    view_space: Option<(u32, SpaceId)>,
+}
+
+/// What is to be done with a request.
+enum Admitted {
+    Answer(Reply),
+    Run(&'static Command),
+    /// Not even an answer.
+    Close,
+}
+
+impl<'a> Dispatcher<'a> {
+    pub(crate) fn new(
+        server: &'a Server,
+        session: &'a mut Session,
+        output: &'a mut Output,
+    ) -> Dispatcher<'a> {
+        output.note_visible(server.db.visible());
+        Dispatcher { server, session, output, view: None, view_space: None }
+    }
+
+    /// Runs a batch from one of its requests on.
+    pub(crate) fn run(&mut self, batch: &Batch, from: usize) -> Stopped {
+        let mut next = from;
+        while next < batch.len() {
+            let args = batch.request(next);
+            match self.admit(args) {
+                Admitted::Close => {
+                    self.session.is_closing = true;
+                    return Stopped::Closing;
+                }
+                Admitted::Answer(reply) => self.answer(&reply, Versionstamp::ZERO),
+                Admitted::Run(command) => match command.handler {
+                    Handler::Write(_) => {
+                        next = self.run_writes(batch, next, command);
+                        if self.output.waiting_bytes() > OUTPUT_PAUSE_BYTES && next < batch.len() {
+                            return Stopped::Full(next);
+                        }
+                        continue;
+                    }
+                    Handler::Read(handler) => self.run_read(handler, args),
+                    Handler::Session(handler) => {
+                        let mut cx = SessionContext { server: self.server, session: self.session };
+                        let reply = handler(&mut cx, args).unwrap_or_else(Reply::from);
+                        self.answer(&reply, Versionstamp::ZERO);
+                    }
+                    Handler::Exec => self.exec(),
+                    Handler::Container(_) => {}
+                },
+            }
+            next += 1;
+            if self.session.is_closing {
+                return Stopped::Closing;
+            }
+            if self.output.waiting_bytes() > OUTPUT_PAUSE_BYTES && next < batch.len() {
+                return Stopped::Full(next);
+            }
+        }
+        Stopped::Done
+    }
+
+    /// Whether a request may run now; what is to be said if not.
+    fn admit(&mut self, args: Args<'_>) -> Admitted {
+        let command = match command::resolve(args) {
+            Ok(command) => command,
+            Err(error) if is_http(args) => {
+                warn!(
+                    peer = ?self.session.client.address,
+                    "possible attack: a client sends HTTP where it began with Redis commands; closed"
+                );
+                drop(error);
+                return Admitted::Close;
+            }
+            Err(error) => return self.reject(error),
+        };
+        if !self.session.is_authenticated && !command.flags.has(NO_AUTH) {
+            return self.reject(NO_AUTHENTICATION);
+        }
+        let Some(multi) = &mut self.session.multi else { return Admitted::Run(command) };
+        if command.flags.has(NO_MULTI) {
+            return self.reject(RedisError::err("Command not allowed inside a transaction"));
+        }
+        if command.flags.has(NOT_QUEUED) || matches!(command.handler, Handler::Exec) {
+            return Admitted::Run(command);
+        }
+        let owned = args.to_owned();
+        multi.size_bytes += owned.size_bytes();
+        if multi.size_bytes > QUEUE_SIZE_BYTES_MAX {
+            multi.queue.clear();
+            return self.reject(RedisError::err(format_args!(
+                "the transaction is over {QUEUE_SIZE_BYTES_MAX} bytes"
+            )));
+        }
+        multi.queue.push((command, owned));
+        Admitted::Answer(Reply::Simple("QUEUED".into()))
+    }
+
+    fn reject(&mut self, error: RedisError) -> Admitted {
+        if let Some(multi) = &mut self.session.multi {
+            multi.is_broken = true;
+        }
+        Admitted::Answer(error.into())
+    }
+
+    fn answer(&mut self, reply: &Reply, depends_on: Versionstamp) {
+        answer(self.session, self.output, reply, depends_on);
+    }
+
+    /// Runs a read on the view, which is newer than every commit of this connection.
+    fn run_read(&mut self, handler: command::KeysHandler, args: Args<'_>) {
+        let (server, database) = (self.server, self.session.database);
+        let (stamp, time) = self.session.own;
+        let view = self.view.get_or_insert_with(|| server.db.view_not_before(stamp, time));
+        let depends_on = view.versionstamp();
+        let mut tx = view.transaction();
+        let space = match self.view_space {
+            Some((known, space)) if known == database => Ok(space),
+            _ => databases::space_in(&mut tx, database),
+        };
+        let reply = space.and_then(|space| {
+            self.view_space = Some((database, space));
+            handler(&mut Context { server, session: self.session, tx: &mut tx, space }, args)
+        });
+        drop(tx);
+        self.answer(&reply.unwrap_or_else(Reply::from), depends_on);
+    }
+
+    fn end_view(&mut self) {
+        self.view = None;
+        self.view_space = None;
+    }
+
+    /// Runs the writes that stand together, `first` at `from`; returns the place of the next request.
+    fn run_writes(&mut self, batch: &Batch, from: usize, first: &'static Command) -> usize {
+        self.end_view();
+        if let Err(error) = databases::create(&self.server.db, self.session.database) {
+            self.answer(&error.into(), Versionstamp::ZERO);
+            return from + 1;
+        }
+        let mut commands = vec![first];
+        // Behind the last request there is an empty one, which is no command.
+        while let Ok(command) = command::resolve(batch.request(from + commands.len()))
+            && matches!(command.handler, Handler::Write(_))
+        {
+            commands.push(command);
+        }
+        let count = commands.len();
+        let mut writes = Writes {
+            server: self.server,
+            session: self.session,
+            output: self.output,
+            batch,
+            from,
+            commands,
+            space: None,
+            reply: None,
+            ran: 0,
+        };
+        self.server.db.pipeline(count, &mut writes);
+        let ran = writes.ran;
+        self.output.note_visible(self.server.db.visible());
+        from + ran
+    }
+
+    /// `EXEC`: what was queued, in one transaction.
+    fn exec(&mut self) {
+        let Some(multi) = self.session.multi.take() else {
+            return self.answer(&RedisError::err("EXEC without MULTI").into(), Versionstamp::ZERO);
+        };
+        self.end_view();
+        if multi.is_broken {
+            self.session.discard();
+            let text = "EXECABORT Transaction discarded because of previous errors.";
+            return self.answer(&Reply::error(text), Versionstamp::ZERO);
+        }
+        let writes = multi.queue.iter().any(|(command, _)| matches!(command.handler, Handler::Write(_)));
+        if let Err(error) = create_databases(&self.server.db, self.session.database, &multi, writes) {
+            self.session.discard();
+            return self.answer(&error.into(), Versionstamp::ZERO);
+        }
+        let mut exec = Exec {
+            server: self.server,
+            session: self.session,
+            output: self.output,
+            multi,
+            reply: Reply::NullArray,
+            database: 0,
+        };
+        exec.database = exec.session.database;
+        if writes {
+            self.server.db.pipeline(1, &mut exec);
+        } else {
+            let (stamp, time) = exec.session.own;
+            let view = self.server.db.view_not_before(stamp, time);
+            exec.run_all(&mut view.transaction());
+            exec.tell(view.versionstamp());
+        }
+        self.session.discard();
+        self.output.note_visible(self.server.db.visible());
+    }
+}
+
+/// Appends a reply, unless the client wants none.
+fn answer(session: &mut Session, output: &mut Output, reply: &Reply, depends_on: Versionstamp) {
+    match session.reply_mode {
+        ReplyMode::On => output.push(reply, session.version, depends_on),
+        ReplyMode::Off => {}
+        ReplyMode::SkipNext => session.reply_mode = ReplyMode::Skip,
+        ReplyMode::Skip => session.reply_mode = ReplyMode::On,
+    }
+}
+
+/// Databases that a transaction may write to exist before it runs.
+fn create_databases(db: &Db, selected: u32, multi: &Multi, writes: bool) -> Result<(), RedisError> {
+    if !writes {
+        return Ok(());
+    }
+    databases::create(db, selected)?;
+    for (command, owned) in &multi.queue {
+        if command.name == "select"
+            && let Some(database) = databases::number(owned.args().at(1))
+        {
+            databases::create(db, database)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether an unknown command is a request of HTTP.
+fn is_http(args: Args<'_>) -> bool {
+    const VERBS: [&[u8]; 9] =
+        [b"post", b"put", b"delete", b"head", b"options", b"patch", b"connect", b"trace", b"host:"];
+    let name = args.at(0);
+    VERBS.iter().any(|verb| name.eq_ignore_ascii_case(verb))
+        || (name.eq_ignore_ascii_case(b"get") && args.at(2).starts_with(b"HTTP/"))
+}
+
+/// A run of writes on its way through the log.
+struct Writes<'a> {
+    server: &'a Server,
+    session: &'a mut Session,
+    output: &'a mut Output,
+    batch: &'a Batch,
+    from: usize,
+    commands: Vec<&'static Command>,
+    /// The space of the database selected, once looked up.
+    space: Option<SpaceId>,
+    reply: Option<Reply>,
+    ran: usize,
+}
+
+impl Pipeline for Writes<'_> {
+    fn run(&mut self, number: usize, tx: &mut Transaction<'_>) {
+        let Some(Handler::Write(handler)) = self.commands.get(number).map(|command| command.handler) else {
+            return;
+        };
+        let args = self.batch.request(self.from + number);
+        let server = self.server;
+        let space = match self.space {
+            Some(space) => Ok(space),
+            None => databases::space_in(tx, self.session.database),
+        };
+        let result = space.and_then(|space| {
+            self.space = Some(space);
+            handler(&mut Context { server, session: self.session, tx, space }, args)
+        });
+        let reply = result.unwrap_or_else(|error| {
+            tx.clear();
+            error.into()
+        });
+        self.reply = Some(reply);
+    }
+
+    fn done(&mut self, number: usize, submitted: Submitted) -> ControlFlow<()> {
+        let reply = conclude(self.session, &submitted, self.reply.take());
+        answer(self.session, self.output, &reply, submitted.depends_on);
+        self.ran = number + 1;
+        if self.output.waiting_bytes() > OUTPUT_PAUSE_BYTES {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The reply of a transaction, now that its outcome is known.
+fn conclude(session: &mut Session, submitted: &Submitted, reply: Option<Reply>) -> Reply {
+    match &submitted.outcome {
+        Ok(placed) => {
+            session.note_own(placed.versionstamp, placed.log_time);
+            reply.unwrap_or(Reply::None)
+        }
+        Err(error) => RedisError::from(error.clone()).into(),
+    }
+}
+
+/// A queued transaction on its way through the log.
+struct Exec<'a> {
+    server: &'a Server,
+    session: &'a mut Session,
+    output: &'a mut Output,
+    multi: Multi,
+    reply: Reply,
+    /// Selected when it began.
+    database: u32,
+}
+
+impl Exec<'_> {
+    fn run_all(&mut self, tx: &mut Transaction<'_>) {
+        self.session.database = self.database;
+        self.reply = match self.watched_is_unchanged(tx) {
+            Err(error) => error.into(),
+            Ok(false) => Reply::NullArray,
+            Ok(true) => {
+                let mut replies = Vec::with_capacity(self.multi.queue.len());
+                for (command, owned) in &self.multi.queue {
+                    replies.push(run_queued(self.server, self.session, tx, command, owned));
+                }
+                Reply::Array(replies)
+            }
+        };
+    }
+
+    fn watched_is_unchanged(&self, tx: &mut Transaction<'_>) -> Result<bool, RedisError> {
+        for watched in &self.session.watched {
+            let space = databases::space_in(tx, watched.database)?;
+            let found = tx.entry_in(space, &watched.key)?.map(|entry| entry.versionstamp);
+            if found != watched.versionstamp {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn tell(&mut self, depends_on: Versionstamp) {
+        let reply = std::mem::replace(&mut self.reply, Reply::None);
+        answer(self.session, self.output, &reply, depends_on);
+    }
+}
+
+fn run_queued(
+    server: &Server,
+    session: &mut Session,
+    tx: &mut Transaction<'_>,
+    command: &Command,
+    owned: &OwnedArgs,
+) -> Reply {
+    let args = owned.args();
+    let result = match command.handler {
+        Handler::Session(handler) => handler(&mut SessionContext { server, session }, args),
+        Handler::Read(handler) | Handler::Write(handler) => {
+            let database = session.database;
+            let space = databases::space_in(tx, database);
+            space.and_then(|space| handler(&mut Context { server, session, tx, space }, args))
+        }
+        Handler::Exec | Handler::Container(_) => Ok(Reply::None),
+    };
+    result.unwrap_or_else(Reply::from)
+}
+
+impl Pipeline for Exec<'_> {
+    fn run(&mut self, _number: usize, tx: &mut Transaction<'_>) {
+        self.run_all(tx);
+    }
+
+    fn done(&mut self, _number: usize, submitted: Submitted) -> ControlFlow<()> {
+        let reply = std::mem::replace(&mut self.reply, Reply::None);
+        self.reply = conclude(self.session, &submitted, Some(reply));
+        self.tell(submitted.depends_on);
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,68 @@
+//! The Redis protocol: commands over the same entries that HTTP serves.
+//!
+//! # How a command runs
+//! [`connection`] reads what has arrived, decodes every whole request of it at once, and gives the batch to
+//! [`dispatch`], which finds each command in the one table ([`command`]), checks arity and access, and runs it:
+//!
+//! - a command that needs no keys (`session(..)` in a table) at once, on the connection's [`session::Session`];
+//! - a command that reads (`read(..)`) on a view at the newer of *visible* and the connection's own last commit, one view
+//!   for a run of reads; it never takes the commit lock;
+//! - a command that writes (`write(..)`) in a transaction of its own under the commit lock; a run of writes shares one
+//!   hold of the lock and one log group.
+//!
+//! `MULTI` queues; `EXEC` runs the same handlers in one transaction, which is one commit (or one view, if all only read).
+//!
+//! Replies are collected in [`output::Output`], each with the versionstamp it depends on, and leave in order once *visible*
+//! has passed it. So a pipeline runs ahead of the disk while its answers wait, and no reply tells of what a crash may
+//! take back.
+//!
+//! # Adding a command
+//! Write the handler in the family's file under `families/`, and a line into the family's table:
+//!
+//! ```text
+//! write("hset", -4, DENYOOM | FAST, (1, 1, 1), hset),
+//!
+//! fn hset(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
+//!     let key = cx.key(args.at(1))?;
+//!     let Some(entry) = cx.entry(&key)? else { .. };
+//!     cx.put(key, value, Expiry::Keep);
+//!     Ok(Reply::Integer(1))
+//! }
+//! ```
+//!
+//! - `args.at(0)` is the command's name; the table has checked the arity, so arguments up to it are there.
+//! - `cx.tx` is the transaction, `cx.space` the database selected; `cx.now()` is the time to judge and set expiry by.
+//! - An `Err` comes before the handler's first write, so that inside `EXEC` the others go on; on its own it writes nothing.
+//! - A handler may run twice (a value had to be loaded from disk first), so it changes nothing but through `cx.tx`; inside
+//!   `EXEC` that holds for session handlers, too: what they do to the session must be the same done twice.
+//! - A new family is one file with a `pub(super) static FAMILY` and one line in `families/mod.rs`.
+//! - A command with subcommands is a `container(..)` with a table of its own; each subcommand's name is the second word.
+
+#![allow(dead_code, reason = "the families that use the rest are being added")]
+
+mod clients;
+mod command;
+mod connection;
+mod context;
+mod databases;
+mod dispatch;
+mod error;
+mod families;
+mod output;
+mod session;
+mod value;
+
+pub(crate) use clients::Clients;
+pub(crate) use connection::run;
+
+/// The version of Redis whose behaviour this is.
+pub(crate) const REDIS_VERSION: &str = "7.0.15";
+/// Databases that `SELECT` knows by number.
+pub(crate) const DATABASES: u32 = 16;
+
+/// What all connections of the Redis protocol share.
+#[derive(Default)]
+pub(crate) struct RedisShared {
+    /// Who is connected.
+    pub(crate) clients: Clients,
+}

@@ -4,7 +4,7 @@ use crate::error::{CliError, Exit, Result};
 use crate::logging::{self, LevelHandle};
 use crate::settings::{ServerFlags, Settings, process_environment};
 use orchard_server::{AccessToken, ServeError, ServerOptions};
-use orcharddb::{Db, Options};
+use orcharddb::{Db, EngineOptions, Options};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -48,6 +48,10 @@ fn open(settings: &Settings) -> Result<Db> {
     let options = Options {
         durability: settings.durability,
         memory_limit_bytes: settings.memory_limit_bytes,
+        engine: EngineOptions {
+            history_retention_ms: settings.history_retention_ms,
+            ..EngineOptions::default()
+        },
         ..Options::default()
     };
     match &settings.data {

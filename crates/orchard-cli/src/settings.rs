@@ -30,7 +30,7 @@ struct Setting {
 }
 
 /// Every setting, in the order in which they are shown.
-const SETTINGS: [Setting; 10] = [
+const SETTINGS: [Setting; 11] = [
     Setting { name: "data", default: Some("./orchard-data"), flag: true, help: "The data directory" },
     Setting {
         name: "memory",
@@ -55,6 +55,12 @@ const SETTINGS: [Setting; 10] = [
         default: None,
         flag: true,
         help: "Memory for index, values and caches together, as 512MiB; unset: half of the machine",
+    },
+    Setting {
+        name: "history_retention",
+        default: Some("0s"),
+        flag: false,
+        help: "How long replaced and deleted versions are kept in memory, for reads in the past",
     },
     Setting {
         name: "access_token",
@@ -206,6 +212,8 @@ pub struct Settings {
     pub durability: Durability,
     /// Bytes of memory; `None`: the engine's default.
     pub memory_limit_bytes: Option<u64>,
+    /// How long old versions are kept, in milliseconds.
+    pub history_retention_ms: u64,
     /// What clients must show.
     pub access_token: Option<Secret>,
     /// How log lines look.
@@ -289,6 +297,9 @@ impl Settings {
         let memory_limit_bytes = read(&values, "memory_limit", "a size, as 512MiB", |text| {
             units::parse_size_bytes(text).filter(|bytes| *bytes > 0)
         })?;
+        let history_retention = read(&values, "history_retention", "a duration, as 10m", |text| {
+            orchard_wire::duration::parse(text).ok()
+        })?;
         let log_format = read(&values, "log_format", "text or json", |text| match text {
             "text" => Some(LogFormat::Text),
             "json" => Some(LogFormat::Json),
@@ -306,6 +317,7 @@ impl Settings {
             listen: listen.ok_or_else(unset)?,
             durability: durability.ok_or_else(unset)?,
             memory_limit_bytes,
+            history_retention_ms: history_retention.map_or(0, |duration| duration.0),
             access_token: read_token(&values)?,
             log_format: log_format.ok_or_else(unset)?,
             log_level: log_level.ok_or_else(unset)?,

@@ -21,6 +21,7 @@ fn the_nearer_place_wins() {
     assert_eq!(settings.durability, Durability::None);
     assert_eq!(settings.log_level, LevelFilter::WARN);
     assert_eq!(settings.memory_limit_bytes, Some(1 << 20));
+    assert_eq!(settings.history_retention_ms, 0);
     assert_eq!(settings.data, Some(PathBuf::from("./orchard-data")));
     let shown = settings.show();
     for line in ["listen = \"127.0.0.1:3\"  # --listen", "durability = \"none\"  # ORCHARD_DURABILITY"] {
@@ -52,6 +53,7 @@ fn mistakes_name_their_place() {
             [":2: ", "listen is \"x\", not an address"],
         ),
         (wrong_file("data = \"a\"\ndata = \"b\""), Exit::Config, [":2: ", "duplicate key"]),
+        (wrong_file("history_retention = \"10\""), Exit::Config, [":1: ", "not a duration, as 10m"]),
         (wrong_file("data = \"a\"\nlisten"), Exit::Config, [":2: ", ""]),
         (wrong_file("data = \"a\"\nmemory = true"), Exit::Config, [":2: `data` is set too", ""]),
         (

@@ -114,6 +114,9 @@ pub struct TargetFlags {
     /// Open this data directory instead of asking a server
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// The database, by its name; the first write creates it [default: 0]
+    #[arg(long, value_name = "NAME")]
+    pub db: Option<String>,
     /// The file that holds the access token [default: $ORCHARD_ACCESS_TOKEN_FILE or the token in $ORCHARD_ACCESS_TOKEN]
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub access_token_file: Option<String>,
@@ -227,6 +230,12 @@ pub struct RangeArgs {
     /// Leave the values out
     #[arg(long)]
     pub keys_only: bool,
+    /// Only entries last changed behind this version, time or age (10m)
+    #[arg(long, value_name = "MOMENT")]
+    pub since: Option<String>,
+    /// Only entries last changed at or before this version, time or age
+    #[arg(long, value_name = "MOMENT")]
+    pub until: Option<String>,
 }
 
 /// `orchard scan`

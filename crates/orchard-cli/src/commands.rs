@@ -6,8 +6,9 @@ use crate::args::{
 };
 use crate::error::{CliError, Result, stdout};
 use crate::settings::process_environment;
-use crate::target::{ScanRequest, Target};
+use crate::target::{ScanRequest, Target, open_directory};
 use crate::{files, keys, stats, units};
+use orchard_client::{Moment, Window};
 use orchard_types::arithmetic::{self, Bounds};
 use orchard_wire::{duration, entry_json, value_json};
 use orcharddb::{Commit, Entry, Expiry, NumberOp, Operation, SpaceId};
@@ -144,6 +145,11 @@ fn incr(target: &mut Target, args: &IncrArgs, screen: &mut Screen<'_>) -> Result
     Err(CliError::failure(format!("{}: others changed it {INCR_TRIES_MAX} times in a row", keys::show(&key))))
 }
 
+fn moment(flag: &str, text: &Option<String>) -> Result<Option<Moment>> {
+    let parse = |text: &str| orchard_wire::moment::parse(text);
+    text.as_deref().map(parse).transpose().map_err(|error| CliError::usage(format!("{flag}: {error}")))
+}
+
 /// What a range's flags ask for.
 ///
 /// # Errors
@@ -154,6 +160,7 @@ pub fn scan_request(args: &RangeArgs) -> Result<ScanRequest> {
         limit: args.limit,
         reverse: args.reverse,
         keys_only: args.keys_only,
+        window: Window { since: moment("--since", &args.since)?, until: moment("--until", &args.until)? },
     })
 }
 
@@ -199,15 +206,15 @@ fn show_stats(target: &mut Target, args: &StatsArgs, screen: &mut Screen<'_>) ->
 pub fn check(args: &CheckArgs) -> Result<()> {
     let data = args.data.clone().or_else(|| process_environment("ORCHARD_DATA").map(PathBuf::from));
     let data = data.unwrap_or_else(|| PathBuf::from("./orchard-data"));
-    let target = crate::local::Local::open(&data, false)?;
+    let db = open_directory(&data, false)?;
     let (mut entries, mut size_bytes) = (0_u64, 0_u64);
-    for entry in target.scan(&ScanRequest::default())? {
+    for entry in db.iter() {
         let entry = entry?;
         entries += 1;
         size_bytes += (entry.key.len() + entry.value.data.len()) as u64;
     }
-    target.verify()?;
-    target.close()?;
+    db.verify()?;
+    db.close()?;
     let line = format!(
         "{}: no damage; {}, {} of keys and values",
         data.display(),

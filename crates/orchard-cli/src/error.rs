@@ -1,5 +1,6 @@
 //! How a command fails: a sentence for people and an exit code for scripts.
 
+use orchard_client::ClientError;
 use orcharddb::{CommitError, Error, KeyError, OpenError, ReadError, StorageError};
 use std::fmt;
 use std::io;
@@ -144,6 +145,18 @@ impl From<Error> for CliError {
             Error::Read(error) => error.into(),
             Error::Commit(error) => error.into(),
             Error::Key(error) => error.into(),
+            error @ (Error::Database(_) | Error::Queue(_)) => CliError::usage(error.to_string()),
+            other => CliError::failure(other.to_string()),
+        }
+    }
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> CliError {
+        match error {
+            ClientError::Open(error) => error.into(),
+            ClientError::Database(error) => error.into(),
+            ClientError::Address(text) => CliError::usage(text),
             other => CliError::failure(other.to_string()),
         }
     }

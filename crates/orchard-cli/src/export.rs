@@ -8,7 +8,7 @@ use crate::progress::Progress;
 use crate::target::Target;
 use crate::units;
 use orchard_wire::{entry_json, rfc3339, value_json};
-use orcharddb::Entry;
+use orcharddb::{Entry, Value, ValueType};
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -46,27 +46,24 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     Ok(())
 }
 
-/// Appends the line of an entry.
+/// Appends the line of an entry: as [`entry_json::write`], but a JavaScript value in its own bytes, which a rendering as
+/// JSON may not give back, and without what changes with each copy if that is not wanted.
 fn write_line(line: &mut Vec<u8>, entry: &Entry, args: &ExportArgs) {
-    if args.no_versionstamps {
-        write_unstamped(line, entry, args.range.keys_only);
-    } else {
-        entry_json::write(line, entry, args.range.keys_only);
-    }
-    line.push(b'\n');
-}
-
-/// As [`entry_json::write`], without what changes with each copy.
-fn write_unstamped(line: &mut Vec<u8>, entry: &Entry, keys_only: bool) {
     line.extend_from_slice(b"{\"key\":");
     entry_json::write_key(line, &entry.key);
-    if !keys_only {
+    if !args.range.keys_only {
         line.extend_from_slice(b",\"value\":");
-        value_json::write(line, &entry.value);
+        match entry.value.value_type {
+            ValueType::V8 => value_json::write(line, &Value::bytes(entry.value.data.clone())),
+            _ => value_json::write(line, &entry.value),
+        }
     }
     line.extend_from_slice(format!(",\"type\":\"{}\"", entry.value.value_type).as_bytes());
+    if !args.no_versionstamps {
+        line.extend_from_slice(format!(",\"versionstamp\":\"{}\"", entry.versionstamp).as_bytes());
+    }
     if let Some(expires_at) = entry.expires_at {
         line.extend_from_slice(format!(",\"expires_at\":\"{}\"", rfc3339::render(expires_at)).as_bytes());
     }
-    line.push(b'}');
+    line.extend_from_slice(b"}\n");
 }

@@ -244,7 +244,7 @@ impl Import<'_> {
         while !self.fits(&batch) {
             self.wait_for_oldest()?;
         }
-        let ticket = self.target.submit(&batch.commit)?;
+        let ticket = self.target.submit(batch.commit);
         self.in_flight.push_back(InFlight { ticket, keys: batch.keys, size_bytes: batch.size_bytes, end });
         Ok(())
     }

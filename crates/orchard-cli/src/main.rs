@@ -1,7 +1,8 @@
 //! The binary `orchard`: the server, the client commands and the repl. Glue and nothing else.
 //!
 //! Invariants:
-//! - Every client command is written once, against [`target::Target`]: a server (`--url`) or a directory (`--data`).
+//! - Every client command is written once, against [`target::Target`]: a server (`--url`) or a directory (`--data`), which
+//!   `orchard-client` makes one.
 //! - Results go to standard output, everything else to standard error.
 //! - Only `main` ends the process; the exit codes are [`error::Exit`]'s. Two exceptions say so where they are: a second
 //!   stop signal, and a second interrupt of an import.
@@ -15,10 +16,8 @@ mod files;
 mod import;
 mod interrupt;
 mod keys;
-mod local;
 mod logging;
 mod progress;
-mod remote;
 mod repl;
 mod serve;
 mod settings;

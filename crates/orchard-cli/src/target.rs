@@ -1,16 +1,23 @@
-//! The database that a client command works on: a server, or a directory of this machine.
+//! The database that a client command works on: a server, or a directory of this machine. `orchard-client` is the one
+//! interface to both; here it is made to wait, since a command does one thing after the other.
 
 use crate::args::TargetFlags;
 use crate::error::{CliError, Result};
-use crate::local::{self, Local};
-use crate::remote::{self, Remote};
 use crate::settings::{client_token, process_environment};
-use orcharddb::{Commit, Entry, Key, KeyRange, Versionstamp};
+use orchard_client::{Client, ClientError, CommitOptions, ConnectOptions, Window};
+use orcharddb::{Commit, Committed, Db, Durability, Entry, Key, KeyRange, ScanOptions, Versionstamp};
 use serde_json::Value as Json;
 use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 
 /// The server that is asked when none is named.
 const URL_DEFAULT: &str = "http://127.0.0.1:4206";
+/// What a data directory holds. With any of them it is one, damaged perhaps.
+const PARTS: [&str; 3] = ["MANIFEST", "wal", "segments"];
 
 /// Entries of a range to read.
 #[derive(Clone, Debug, Default)]
@@ -23,25 +30,21 @@ pub struct ScanRequest {
     pub reverse: bool,
     /// Leave the values out.
     pub keys_only: bool,
+    /// When they were last changed.
+    pub window: Window,
 }
 
-/// Entries in key order from one snapshot, fetched as they are asked for.
-pub type Entries = Box<dyn Iterator<Item = Result<Entry>>>;
-
 /// A database.
-pub enum Target {
-    /// A directory that this process opened.
-    Local(Local),
-    /// A server.
-    Remote(Remote),
+pub struct Target {
+    client: Client,
+    runtime: Arc<Runtime>,
+    name: String,
 }
 
 /// A commit on its way.
-pub enum Ticket {
-    /// In this process.
-    Local(local::Ticket),
-    /// On a connection.
-    Remote(remote::Ticket),
+pub struct Ticket {
+    runtime: Arc<Runtime>,
+    reply: JoinHandle<Result<Committed, ClientError>>,
 }
 
 impl Ticket {
@@ -50,11 +53,28 @@ impl Ticket {
     /// # Errors
     /// Why it is not, or why that is unknown.
     pub fn wait(self) -> Result<Versionstamp> {
-        match self {
-            Ticket::Local(ticket) => ticket.wait(),
-            Ticket::Remote(ticket) => ticket.wait(),
+        match self.runtime.block_on(self.reply) {
+            Ok(committed) => Ok(committed?.versionstamp),
+            Err(_) => Err(CliError::failure("the request was given up")),
         }
     }
+}
+
+/// Opens the database of a directory. Without `create` it must hold one already, so that a mistyped name is not a new
+/// one.
+///
+/// # Errors
+/// Why it could not be opened, with the exit code of that.
+pub fn open_directory(path: &Path, create: bool) -> Result<Db> {
+    check_directory(path, create)?;
+    Ok(Db::open(path)?)
+}
+
+fn check_directory(path: &Path, create: bool) -> Result<()> {
+    if !create && !PARTS.iter().any(|part| path.join(part).exists()) {
+        return Err(CliError::failure(format!("{} holds no database", path.display())));
+    }
+    Ok(())
 }
 
 impl Target {
@@ -63,13 +83,36 @@ impl Target {
     /// # Errors
     /// The directory cannot be opened, or the URL is none.
     pub fn open(flags: &TargetFlags, create: bool) -> Result<Target> {
-        if let Some(data) = &flags.data {
-            return Local::open(data, create).map(Target::Local);
-        }
-        let url = flags.url.clone().or_else(|| process_environment("ORCHARD_URL"));
-        let url = url.unwrap_or_else(|| URL_DEFAULT.to_owned());
-        let token = client_token(flags.access_token_file.as_deref(), &process_environment)?;
-        Remote::new(&url, token).map(Target::Remote)
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = Arc::new(runtime.map_err(CliError::io("the async runtime"))?);
+        let (client, mut name) = if let Some(data) = &flags.data {
+            (Client::from(open_directory(data, create)?), data.display().to_string())
+        } else {
+            let url = flags.url.clone().or_else(|| process_environment("ORCHARD_URL"));
+            let url = url.unwrap_or_else(|| URL_DEFAULT.to_owned());
+            if !url.starts_with("http://") && !url.starts_with("https://") {
+                return Err(CliError::usage(format!("{url}: the URL begins with http://")));
+            }
+            let access_token = client_token(flags.access_token_file.as_deref(), &process_environment)?;
+            let options = ConnectOptions { access_token, ..ConnectOptions::default() };
+            (runtime.block_on(options.connect(&url))?, url.trim_end_matches('/').to_owned())
+        };
+        let client = match &flags.db {
+            Some(db) => {
+                name = format!("{name} (database {db})");
+                client.database(db)?
+            }
+            None => client,
+        };
+        Ok(Target { client, runtime, name })
+    }
+
+    /// Waits for what the client does.
+    ///
+    /// # Errors
+    /// Those of what is waited for.
+    pub fn wait<T>(&self, of: impl Future<Output = Result<T, ClientError>>) -> Result<T> {
+        Ok(self.runtime.block_on(of)?)
     }
 
     /// The newest entry of a key.
@@ -77,10 +120,7 @@ impl Target {
     /// # Errors
     /// The read failed.
     pub fn get(&self, key: &Key) -> Result<Option<Entry>> {
-        match self {
-            Target::Local(local) => local.get(key),
-            Target::Remote(remote) => remote.get(key),
-        }
+        self.wait(self.client.get(key))
     }
 
     /// Commits and waits until it is acknowledged; `None`: its checks did not hold.
@@ -88,34 +128,36 @@ impl Target {
     /// # Errors
     /// The commit did not happen, or whether it did is unknown.
     pub fn commit(&self, commit: &Commit) -> Result<Option<Versionstamp>> {
-        match self {
-            Target::Local(local) => local.commit(commit),
-            Target::Remote(remote) => remote.commit(commit),
+        match self.runtime.block_on(self.client.commit(commit)) {
+            Ok(committed) => Ok(Some(committed.versionstamp)),
+            Err(ClientError::CheckFailed(_)) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// Commits without waiting; the acknowledgement will mean "on disk", whatever the database's own level is.
     ///
     /// Two commits on their way at the same time may happen in any order.
-    ///
-    /// # Errors
-    /// It could not even be sent.
-    pub fn submit(&self, commit: &Commit) -> Result<Ticket> {
-        match self {
-            Target::Local(local) => Ok(Ticket::Local(local.submit(commit))),
-            Target::Remote(remote) => Ok(Ticket::Remote(remote.submit(commit))),
-        }
+    pub fn submit(&self, commit: Commit) -> Ticket {
+        let client = self.client.clone();
+        let options = CommitOptions { durability: Some(Durability::Fsync) };
+        let reply = self.runtime.spawn(async move { client.commit_with(&commit, &options).await });
+        Ticket { runtime: Arc::clone(&self.runtime), reply }
     }
 
-    /// Entries of a range.
+    /// Entries of a range in key order, from one snapshot, fetched as they are asked for.
     ///
     /// # Errors
     /// The read failed.
     pub fn scan(&self, request: &ScanRequest) -> Result<Entries> {
-        match self {
-            Target::Local(local) => local.scan(request),
-            Target::Remote(remote) => remote.scan(request),
-        }
+        let options = ScanOptions {
+            reverse: request.reverse,
+            keys_only: request.keys_only,
+            limit: request.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+            ..ScanOptions::default()
+        };
+        let entries = self.wait(self.client.scan_window(request.range.clone(), options, request.window))?;
+        Ok(Entries { runtime: Arc::clone(&self.runtime), entries })
     }
 
     /// Numbers about the database.
@@ -123,10 +165,7 @@ impl Target {
     /// # Errors
     /// They could not be read.
     pub fn stats(&self) -> Result<Json> {
-        match self {
-            Target::Local(local) => Ok(local.stats()),
-            Target::Remote(remote) => remote.stats(),
-        }
+        self.wait(self.client.stats())
     }
 
     /// Lets go of the database; a directory gets its clean end.
@@ -134,24 +173,26 @@ impl Target {
     /// # Errors
     /// What is open could not be written.
     pub fn close(self) -> Result<()> {
-        match self {
-            Target::Local(local) => local.close(),
-            Target::Remote(_) => Ok(()),
-        }
+        Ok(self.runtime.block_on(self.client.close())?)
+    }
+}
+
+/// Entries as they come.
+pub struct Entries {
+    runtime: Arc<Runtime>,
+    entries: orchard_client::Entries,
+}
+
+impl Iterator for Entries {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Result<Entry>> {
+        self.runtime.block_on(self.entries.next()).map_err(CliError::from).transpose()
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Target::Local(local) => local.fmt(f),
-            Target::Remote(remote) => remote.fmt(f),
-        }
-    }
-}
-
-impl From<orchard_wire::Problem> for CliError {
-    fn from(problem: orchard_wire::Problem) -> CliError {
-        CliError::failure(problem.to_string())
+        f.write_str(&self.name)
     }
 }

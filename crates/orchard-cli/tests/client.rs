@@ -53,6 +53,22 @@ fn values_are_written_and_read_with_their_types() {
 }
 
 #[test]
+fn a_database_is_chosen_by_its_name() {
+    on_both(|run, _| {
+        run(&["put", "k", "zero"]).fine();
+        assert!(run(&["get", "k", "--db", "plums"]).failed(1).contains("there is no key k"));
+        run(&["put", "k", "plum", "--db", "plums"]).fine();
+        assert_eq!(run(&["get", "k", "--db", "plums"]).fine(), "plum");
+        assert_eq!(run(&["scan", "--db", "0"]).fine(), "k\t\"zero\"\n");
+        assert_eq!(run(&["incr", "n", "2", "--db", "plums"]).fine(), "2\n");
+        assert_eq!(run(&["scan", "--db", "plums", "--keys-only"]).fine(), "k\nn\n");
+        run(&["delete", "k", "--db", "plums"]).fine();
+        assert_eq!(run(&["scan", "--db", "plums", "--keys-only"]).fine(), "n\n");
+        assert!(run(&["get", "k", "--db", ""]).failed(2).contains("empty"));
+    });
+}
+
+#[test]
 fn null_is_a_value() {
     on_both(|run, target| {
         run(&["put", "null", "--type", "null"]).fine();

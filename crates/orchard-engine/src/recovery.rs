@@ -67,9 +67,9 @@ struct Loading {
 }
 
 impl Loading {
-    fn empty(options: &EngineOptions) -> Loading {
+    fn empty(map: MapWriter, options: &EngineOptions) -> Loading {
         Loading {
-            map: orchard_map::create().0,
+            map,
             ranges: Ranges::new(options.range_tombstones_max, options.small_range_entries_max),
             counts: Counts::default(),
             orphans: OrphansDue::default(),
@@ -87,10 +87,17 @@ fn new_id(env: &Env) -> Result<DatabaseId, StorageError> {
     Ok(DatabaseId(id))
 }
 
+/// An empty map whose hashes nobody can foresee.
+fn new_map(env: &Env) -> Result<MapWriter, StorageError> {
+    let mut seed = [0; 8];
+    env.random.fill(&mut seed).map_err(StorageError::io("random"))?;
+    Ok(orchard_map::create_seeded(u64::from_le_bytes(seed)).0)
+}
+
 /// A database without a directory.
 pub(crate) fn memory(env: Env, options: EngineOptions) -> Result<Engine, OpenError> {
     let manifest = Manifest { database: new_id(&env)?, ..Manifest::default() };
-    let loading = Loading::empty(&options);
+    let loading = Loading::empty(new_map(&env)?, &options);
     Ok(assemble(env, options, manifest, loading, None, None, (1, 0, UnixMillis(0))))
 }
 
@@ -138,7 +145,7 @@ fn create(env: Env, options: EngineOptions, lock: Box<dyn DiskLock>) -> Result<E
         ..Manifest::default()
     };
     manifest.store(disk)?;
-    let loading = Loading::empty(&options);
+    let loading = Loading::empty(new_map(&env)?, &options);
     Ok(assemble(env, options, manifest, loading, Some(log), Some(lock), (1, 0, UnixMillis(0))))
 }
 
@@ -160,7 +167,7 @@ fn open_existing(
         .collect::<Result<Vec<_>, _>>()?;
     remove_strays(&env, &manifest)?;
     let checkpoint = Versionstamp::from_raw(manifest.checkpoint_stamp);
-    let mut loading = load_segments(&options, Arc::new(segments))?;
+    let mut loading = load_segments(new_map(&env)?, &options, Arc::new(segments))?;
     loading.floor = checkpoint.max(Versionstamp::from_raw(manifest.tombstone_floor));
     let checkpoint_time = UnixMillis(manifest.checkpoint_log_time_ms);
     if checkpoint > Versionstamp::ZERO {
@@ -286,8 +293,11 @@ fn remove_strays(env: &Env, manifest: &Manifest) -> Result<(), StorageError> {
 }
 
 /// The newest version of every key, in key order, into an empty map.
-fn load_segments(options: &EngineOptions, segments: Arc<Vec<Arc<Segment>>>) -> Result<Loading, StorageError> {
-    let (mut map, _) = orchard_map::create();
+fn load_segments(
+    mut map: MapWriter,
+    options: &EngineOptions,
+    segments: Arc<Vec<Arc<Segment>>>,
+) -> Result<Loading, StorageError> {
     let mut counts = Counts::default();
     let mut expiry = ExpiryIndex::default();
     let mut loader = map.bulk_loader();
@@ -329,7 +339,7 @@ fn load_segments(options: &EngineOptions, segments: Arc<Vec<Arc<Segment>>>) -> R
         );
     }
     loader.finish();
-    Ok(Loading { map, counts, expiry, segments, ..Loading::empty(options) })
+    Ok(Loading { counts, expiry, segments, ..Loading::empty(map, options) })
 }
 
 fn replay_group(

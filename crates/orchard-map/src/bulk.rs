@@ -1,7 +1,6 @@
 //! Loading an empty map from keys in order: full leaves, tables of their final size.
 
 use crate::record::{self, NewVersion, Version};
-use crate::table::hash_of;
 use crate::tree::Change;
 use crate::writer::{MapWriter, publish};
 
@@ -43,7 +42,7 @@ impl BulkLoader<'_> {
         shared.counters.version(record, 1);
         shared.counters.entry(record, 1);
         self.records.push(word);
-        self.hashes.push((hash_of(key), word));
+        self.hashes.push((shared.directory.hash_of(key), word));
     }
 
     /// Builds both structures and publishes everything.

@@ -57,6 +57,7 @@
 mod bulk;
 mod clock;
 mod epoch;
+mod hash;
 mod history;
 mod inner;
 mod leaf;
@@ -75,4 +76,4 @@ pub use bulk::BulkLoader;
 pub use reader::{Guard, HashPosition, MapReader};
 pub use record::{Content, NewVersion, TYPE_TAGS, Version};
 pub use stats::MapStats;
-pub use writer::{MapWriter, Reclaimed, create};
+pub use writer::{MapWriter, Reclaimed, create, create_seeded};

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use crate::record::Version;
 use crate::shared::Shared;
 use crate::stats::MapStats;
-use crate::table::hash_of;
 use crate::tree::Window;
 
 /// Keys whose cache misses `get_many` overlaps.
@@ -64,8 +63,9 @@ impl Guard<'_> {
     /// The newest version of `key` with a stamp of at most `at`, a tombstone included.
     #[inline]
     pub fn get(&self, key: &[u8], at: u64) -> Option<Version<'_>> {
+        let directory = &self.shared.directory;
         // SAFETY: this guard is pinned, and the result borrows it.
-        let (_, newest) = unsafe { self.shared.directory.find(hash_of(key), key) }?;
+        let (_, newest) = unsafe { directory.find(directory.hash_of(key), key) }?;
         newest.at(at)
     }
 
@@ -80,7 +80,7 @@ impl Guard<'_> {
         let mut hashes = [0; BATCH];
         for (batch, keys) in keys.chunks(BATCH).enumerate() {
             for (hash, key) in hashes.iter_mut().zip(keys) {
-                *hash = hash_of(key);
+                *hash = directory.hash_of(key);
                 directory.prefetch_line(*hash);
             }
             for &hash in &hashes[..keys.len()] {

@@ -32,10 +32,10 @@ const _: () = {
 };
 
 impl Shared {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self {
             epochs: Epochs::new(),
-            directory: Directory::new(),
+            directory: Directory::new(seed),
             tree: Tree::new(),
             counters: Counters::default(),
             state: UnsafeCell::new(WriterState::new()),

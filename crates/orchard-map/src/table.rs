@@ -13,6 +13,7 @@
 use std::ptr::NonNull;
 
 use crate::epoch::Epochs;
+use crate::hash::{KeyHasher, same_key};
 use crate::record::Version;
 use crate::slab::Slab;
 use crate::store::Store;
@@ -35,12 +36,6 @@ const LOAD_MAX_PERCENT: usize = 85;
 const LOAD_GROW_PERCENT: usize = 60;
 /// It shrinks when less than this share holds entries.
 const LOAD_SHRINK_PERCENT: usize = 20;
-
-/// The hash of a key that everything in the map uses.
-#[inline(always)]
-pub(crate) fn hash_of(key: &[u8]) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(key)
-}
 
 #[inline(always)]
 fn tag_of(hash: u64) -> u64 {
@@ -99,14 +94,16 @@ impl<'a> Table<'a> {
             return None;
         }
         let tag = tag_of(hash);
+        let tagged = tag << POINTER_BITS;
         let mut line = self.home(hash);
         loop {
             let slots = self.line(line);
-            let (mut matching, mut empty) = (0u32, false);
-            for (place, slot) in slots.iter().enumerate() {
+            // Without a branch: which slot it is cannot be predicted. From the last slot down, so that
+            // the first one's answer is the lowest bit; compares and carries, two instructions a slot.
+            let mut matching = 0u32;
+            for slot in slots.iter().rev() {
                 let word = slot.load(Ordering::Relaxed);
-                matching |= u32::from(word >> POINTER_BITS == tag) << place;
-                empty |= word == 0;
+                matching += matching + u32::from((word ^ tagged) < 1 << POINTER_BITS);
             }
             while matching != 0 {
                 // SAFETY: `matching` has bits only for the line's slots.
@@ -117,12 +114,14 @@ impl<'a> Table<'a> {
                 if word >> POINTER_BITS == tag {
                     // SAFETY: a tagged slot holds a published record; it lives as the table does.
                     let version = unsafe { Version::from_word(word) };
-                    if version.key() == key {
+                    if same_key(version.key(), key) {
                         return Some((slot, version));
                     }
                 }
             }
-            if empty {
+            // Looked at only now, because a hit needs no answer. What has become empty or full since the
+            // first look does not matter: a line that was ever full has no empty slot again.
+            if slots.iter().any(|slot| slot.load(Ordering::Relaxed) == 0) {
                 return None;
             }
             line = self.next_line(line);
@@ -165,12 +164,19 @@ impl TableState {
 
 /// The partitions, as readers see them.
 pub(crate) struct Directory {
+    hasher: KeyHasher,
     entries: Box<[AtomicU64]>,
 }
 
 impl Directory {
-    pub(crate) fn new() -> Self {
-        Self { entries: (0..PARTITIONS).map(|_| AtomicU64::new(0)).collect() }
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { hasher: KeyHasher::new(seed), entries: (0..PARTITIONS).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// The hash of a key that everything in this map uses.
+    #[inline(always)]
+    pub(crate) fn hash_of(&self, key: &[u8]) -> u64 {
+        self.hasher.hash(key)
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -308,7 +314,7 @@ impl Directory {
             if word > MARKER {
                 // SAFETY: a tagged slot of the current table holds a published record.
                 let version = unsafe { Version::from_word(word) };
-                table.place(hash_of(version.key()), version.word());
+                table.place(self.hash_of(version.key()), version.word());
                 entries += 1;
             }
         }
@@ -416,7 +422,7 @@ impl Directory {
                         if word > MARKER {
                             // SAFETY: a tagged slot holds a published record.
                             let version = unsafe { Version::from_word(word) };
-                            let hash = hash_of(version.key());
+                            let hash = self.hash_of(version.key());
                             if hash >= from && table.home(hash) == home {
                                 found.push((hash, version));
                             }

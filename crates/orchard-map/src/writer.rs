@@ -14,7 +14,7 @@ use crate::shared::Shared;
 use crate::stats::MapStats;
 use crate::store::Store;
 use crate::sync::Ordering;
-use crate::table::{Directory, TableState, hash_of};
+use crate::table::{Directory, TableState};
 use crate::tree::{Change, TreeWriter, Window};
 
 /// What belongs to the writer alone.
@@ -58,9 +58,15 @@ pub struct Reclaimed {
     pub more: bool,
 }
 
-/// An empty map: its one writer, and a reader to clone.
+/// An empty map: its one writer, and a reader to clone. Its hashes are the same each time; see [`create_seeded`] for
+/// keys that somebody else chooses.
 pub fn create() -> (MapWriter, MapReader) {
-    let reader = MapReader { shared: Arc::new(Shared::new()) };
+    create_seeded(0)
+}
+
+/// An empty map whose hashes `seed` decides. With a secret seed nobody can choose keys that collide.
+pub fn create_seeded(seed: u64) -> (MapWriter, MapReader) {
+    let reader = MapReader { shared: Arc::new(Shared::new(seed)) };
     (MapWriter { reader: reader.clone() }, reader)
 }
 
@@ -85,8 +91,9 @@ impl MapWriter {
     /// The newest version of `key`, a tombstone included.
     #[inline]
     pub fn newest(&self, key: &[u8]) -> Option<Version<'_>> {
+        let directory = &self.shared().directory;
         // SAFETY: only `&mut self` retires, and the result borrows `self`.
-        let (_, newest) = unsafe { self.shared().directory.find(hash_of(key), key) }?;
+        let (_, newest) = unsafe { directory.find(directory.hash_of(key), key) }?;
         Some(newest)
     }
 
@@ -142,8 +149,8 @@ impl MapWriter {
     /// # Panics
     /// If the stamp is not above the key's newest.
     pub fn upsert(&mut self, key: &[u8], new: NewVersion<'_>) {
-        let hash = hash_of(key);
         let (shared, state) = self.parts();
+        let hash = shared.directory.hash_of(key);
         // Both ways start with a cache miss or two: let them overlap.
         shared.directory.prefetch_line(hash);
         // SAFETY: this is the writer, and it collects only at the end of the call.
@@ -168,8 +175,8 @@ impl MapWriter {
 
     /// Puts the version of a key that is not in the map; whether it was not.
     pub fn insert_if_absent(&mut self, key: &[u8], new: NewVersion<'_>) -> bool {
-        let hash = hash_of(key);
         let (shared, state) = self.parts();
+        let hash = shared.directory.hash_of(key);
         // SAFETY: this is the writer, and it collects only at the end of the call.
         if unsafe { shared.directory.find(hash, key) }.is_some() {
             return false;
@@ -182,8 +189,8 @@ impl MapWriter {
 
     /// Takes an entry out if its only version has exactly this stamp; whether it was so.
     pub fn remove(&mut self, key: &[u8], stamp: u64) -> bool {
-        let hash = hash_of(key);
         let (shared, state) = self.parts();
+        let hash = shared.directory.hash_of(key);
         // SAFETY: this is the writer, and it collects only at the end of the call.
         let Some((slot, old)) = (unsafe { shared.directory.find(hash, key) }) else { return false };
         if old.stamp() != stamp || old.older().is_some() {
@@ -198,8 +205,8 @@ impl MapWriter {
 
     /// Pops the versions of a key with stamps above `to_stamp`, and the entry if none is left.
     pub fn rollback(&mut self, key: &[u8], to_stamp: u64) {
-        let hash = hash_of(key);
         let (shared, state) = self.parts();
+        let hash = shared.directory.hash_of(key);
         // SAFETY: this is the writer, and it collects only at the end of the call.
         let Some((slot, newest)) = (unsafe { shared.directory.find(hash, key) }) else { return };
         if newest.stamp() <= to_stamp {
@@ -252,8 +259,8 @@ impl MapWriter {
         stamp: u64,
         content: impl FnOnce(Version<'_>) -> Option<Content<'v>>,
     ) -> bool {
-        let hash = hash_of(key);
         let (shared, state) = self.parts();
+        let hash = shared.directory.hash_of(key);
         // SAFETY: this is the writer, and it collects only at the end of the call.
         let Some((slot, old)) = (unsafe { shared.directory.find(hash, key) }) else { return false };
         if old.stamp() != stamp || old.older().is_some() {

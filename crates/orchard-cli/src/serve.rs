@@ -52,7 +52,6 @@ fn open(settings: &Settings) -> Result<Db> {
             history_retention_ms: settings.history_retention_ms,
             ..EngineOptions::default()
         },
-        ..Options::default()
     };
     match &settings.data {
         Some(path) => {

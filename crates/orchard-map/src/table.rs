@@ -103,7 +103,7 @@ impl<'a> Table<'a> {
             let mut matching = 0u32;
             for slot in slots.iter().rev() {
                 let word = slot.load(Ordering::Relaxed);
-                matching += matching + u32::from((word ^ tagged) < 1 << POINTER_BITS);
+                matching = 2 * matching + u32::from((word ^ tagged) < 1 << POINTER_BITS);
             }
             while matching != 0 {
                 // SAFETY: `matching` has bits only for the line's slots.

@@ -331,6 +331,11 @@ fn entries_of_every_type_have_a_form() {
         (wire.encoding, wire.value)
     };
     assert_eq!(wire(Value::new(ValueType::V8, vec![9])), (1, vec![9]), "as it was sent");
+    assert_eq!(
+        wire(Value::new(ValueType::V8, b"\xff\x10T".to_vec())),
+        (1, b"\xff\x0fT".to_vec()),
+        "for Node"
+    );
     assert_eq!(wire(Value::u64(5)), (2, vec![5, 0, 0, 0, 0, 0, 0, 0]));
     assert_eq!(wire(Value::bytes(vec![1, 2])), (3, vec![1, 2]));
     assert_eq!(wire(Value::from("hi")), (1, b"\xff\x0f\"\x02hi".to_vec()));

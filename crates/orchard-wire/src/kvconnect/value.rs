@@ -25,7 +25,7 @@ pub fn from_wire(value: pb::KvValue) -> Result<Value, Refused> {
 pub fn to_wire(entry: &Entry) -> pb::KvEntry {
     let value = &entry.value;
     let (data, encoding) = match value.value_type {
-        ValueType::V8 => (value.data.to_vec(), pb::ValueEncoding::VeV8),
+        ValueType::V8 => (readable_by_all(&value.data), pb::ValueEncoding::VeV8),
         ValueType::U64 if value.data.len() == 8 => (value.data.to_vec(), pb::ValueEncoding::VeLe64),
         _ => match v8::of_value(value) {
             Some(data) => (data, pb::ValueEncoding::VeV8),
@@ -38,6 +38,16 @@ pub fn to_wire(entry: &Entry) -> pb::KvEntry {
         encoding: encoding as i32,
         versionstamp: entry.versionstamp.to_bytes().to_vec(),
     }
+}
+
+/// V8 values of format version 16 (Deno since 2.9) as version 15, which Node and Python read, too. The versions differ in
+/// the width of lengths over 4 GiB and in nothing else; every reader of 16 reads 15.
+fn readable_by_all(v8: &[u8]) -> Vec<u8> {
+    let mut v8 = v8.to_vec();
+    if let [0xff, version @ 16, ..] = v8.as_mut_slice() {
+        *version = 15;
+    }
+    v8
 }
 
 /// About what an entry takes in an answer.

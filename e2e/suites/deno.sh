@@ -1,0 +1,52 @@
+# Deno, @deno/kv in Node and denokv in Python, each against a fresh server; then a token, and a restart below an open client.
+. "$(dirname "$0")/../lib.sh"
+for program in node npm python3; do
+    command -v $program >/dev/null || { echo "FAILED: this suite needs $program"; exit 1; }
+done
+here=$(cd "$(dirname "$0")/.." && pwd)
+export DENO_KV_ACCESS_TOKEN=anything TZ=UTC DENO_DIR="$work/deno" DENO_NO_UPDATE_CHECK=1 NO_COLOR=1
+
+# The clients as they come from their registries, outside the tree.
+mkdir "$work/npm"
+cp "$here"/node/* "$work/npm/"
+npm install --prefix "$work/npm" --no-audit --no-fund --silent >>"$work/log" 2>&1 || { tail -20 "$work/log"; exit 1; }
+deno() { node "$work/npm/node_modules/deno/bin.cjs" "$@"; }
+python3 -m venv "$work/python"
+"$work/python/bin/pip" install -q --disable-pip-version-check -r "$here/python/requirements.txt"
+
+run() {
+    echo "$1"
+    shift
+    ADDRESS=$address timeout 60 "$@" >"$work/said" 2>&1 || { tail -40 "$work/said"; exit 1; }
+    count=$(sed -n 's/^\([0-9]*\) checks$/\1/p' "$work/said")
+    [ -n "$count" ] || { echo "FAILED: it counted no checks"; tail -40 "$work/said"; exit 1; }
+    echo "$count checks"
+    checks=$((checks + count))
+}
+
+start --data "$work/one"
+run "Deno $(deno --version | sed -n 's/^deno \([^ ]*\).*/\1/p')" \
+    node "$work/npm/node_modules/deno/bin.cjs" run --no-check --unstable-kv --allow-net --allow-env "$here/deno/suite.ts"
+stop TERM
+start --data "$work/two"
+run "@deno/kv in Node $(node --version)" node "$work/npm/suite.mjs"
+stop TERM
+start --data "$work/three"
+run "denokv in $("$work/python/bin/python" --version)" "$work/python/bin/python" "$here/python/suite.py"
+stop TERM
+
+# With an access token, which the token of the metadata is, too.
+printf secret >"$work/token"
+start --data "$work/four" --access-token-file "$work/token"
+cat >"$work/token.ts" <<'TS'
+const kv = await Deno.openKv(`http://${Deno.env.get("ADDRESS")}`);
+await kv.set(["a"], 1);
+console.log((await kv.get(["a"])).value);
+kv.close();
+TS
+as() { ADDRESS=$address DENO_KV_ACCESS_TOKEN=$1 deno run --no-check --unstable-kv --allow-net --allow-env "$work/token.ts" 2>&1; }
+is "with the token" 1 "$(as secret)"
+is "without it" 1 "$(as other | grep -c 'status.*401')"
+is "data without it" 401 "$(curl -s -o /dev/null -w '%{http_code}' -X POST "$address/kv-connect/0/atomic_write")"
+stop TERM
+echo "$checks checks"

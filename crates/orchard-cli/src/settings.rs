@@ -5,11 +5,13 @@
 //! - Nothing is guessed: an unknown key, a wrong type and an unreadable value are errors that name the place.
 //! - A secret is never shown; it comes from the environment or from a file that a setting names, never from a flag.
 
+mod expiry;
+
 use crate::error::{CliError, Exit, Result};
 use crate::{files, units};
 use clap::Args;
 use orchard_server::Secret;
-use orcharddb::Durability;
+use orcharddb::{DefaultExpiry, Durability};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
@@ -30,7 +32,7 @@ struct Setting {
 }
 
 /// Every setting, in the order in which they are shown.
-const SETTINGS: [Setting; 11] = [
+const SETTINGS: [Setting; 12] = [
     Setting { name: "data", default: Some("./orchard-data"), flag: true, help: "The data directory" },
     Setting {
         name: "memory",
@@ -61,6 +63,12 @@ const SETTINGS: [Setting; 11] = [
         default: Some("0s"),
         flag: false,
         help: "How long replaced and deleted versions are kept in memory, for reads in the past",
+    },
+    Setting {
+        name: "expiry",
+        default: None,
+        flag: false,
+        help: "What writes get that name no expiry, by prefix, as sessions/=30m; [\"users\", 1]=7d",
     },
     Setting {
         name: "access_token",
@@ -214,6 +222,8 @@ pub struct Settings {
     pub memory_limit_bytes: Option<u64>,
     /// How long old versions are kept, in milliseconds.
     pub history_retention_ms: u64,
+    /// What writes get that name no expiry.
+    pub default_expiry: DefaultExpiry,
     /// What clients must show.
     pub access_token: Option<Secret>,
     /// How log lines look.
@@ -318,6 +328,7 @@ impl Settings {
             durability: durability.ok_or_else(unset)?,
             memory_limit_bytes,
             history_retention_ms: history_retention.map_or(0, |duration| duration.0),
+            default_expiry: expiry::read(values.get("expiry"))?,
             access_token: read_token(&values)?,
             log_format: log_format.ok_or_else(unset)?,
             log_level: log_level.ok_or_else(unset)?,
@@ -463,10 +474,16 @@ fn parse_file(path: &Path, text: &str) -> Result<Vec<(&'static str, Assigned)>> 
         };
         let is_switch = matches!(setting.default, Some("true" | "false"));
         let value = match value.get_ref() {
+            DeValue::Table(rules) if setting.name == "expiry" => {
+                expiry::text_of(rules).map_err(|(offset, detail)| origin(offset).error(detail))?
+            }
             DeValue::String(text) if !is_switch => text.to_string(),
             DeValue::Boolean(truth) if is_switch => truth.to_string(),
             DeValue::Integer(number) if setting.name == "memory_limit" && number.radix() == 10 => {
                 number.as_str().to_owned()
+            }
+            _ if setting.name == "expiry" => {
+                return Err(key_origin.error("expiry takes a table of prefixes and durations, or a text"));
             }
             _ if is_switch => return Err(key_origin.error(format!("{name} takes true or false"))),
             _ => return Err(key_origin.error(format!("{name} takes a text in quotes"))),

@@ -211,6 +211,7 @@ impl Engine {
         if let Err(error) = commit.validate() {
             return refuse(error.into());
         }
+        let commit: &Commit = &self.options.default_expiry.resolve(commit);
         let mut bytes = Vec::new();
         if self.keeps_log() || commit.token.is_some() {
             record::encode(commit.token.as_ref(), &commit.mutations, &mut bytes);
@@ -274,6 +275,7 @@ impl Engine {
                     let built = build(&pin).map(|commit| {
                         let valid = commit.validate_transaction().map_err(CommitError::from);
                         valid.map(|()| {
+                            let commit = self.options.default_expiry.resolve_own(commit);
                             let mut bytes = Vec::new();
                             record::encode(commit.token.as_ref(), &commit.mutations, &mut bytes);
                             (commit, bytes)

@@ -9,6 +9,7 @@ use crate::checkpoint::Merging;
 use crate::collections::{CollectionIds, EraseAt};
 use crate::commit::Core;
 use crate::compaction::PlanOptions;
+use crate::default_expiry::DefaultExpiry;
 use crate::error::{CommitError, OpenError, ReadError, StorageError};
 use crate::format::DatabaseId;
 use crate::log_clock::LogClock;
@@ -69,6 +70,8 @@ pub struct EngineOptions {
     /// After a sync that served several committers, how long the next group waits for those just answered at most, in
     /// nanoseconds; 0: not at all.
     pub group_delay_ns_max: u64,
+    /// What writes that name no expiry get.
+    pub default_expiry: DefaultExpiry,
     /// Deleted ranges whose entries are not erased yet, at most; the next delete of a range helps to erase first.
     pub range_tombstones_max: usize,
     /// Replaced and deleted versions are kept for so long, in milliseconds, for [`Engine::snapshot_at`] and
@@ -93,6 +96,7 @@ impl Default for EngineOptions {
             snapshot_age_ms_max: 10 * 60 * 1_000,
             snapshot_pinned_bytes_max: 256 << 20,
             group_delay_ns_max: 200_000,
+            default_expiry: DefaultExpiry::default(),
             history_retention_ms: 0,
             history_bytes_max: 256 << 20,
             range_tombstones_max: RANGE_TOMBSTONES_MAX,

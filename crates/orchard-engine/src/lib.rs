@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod collections;
 pub mod commit;
 pub mod compaction;
+pub mod default_expiry;
 pub mod engine;
 pub mod error;
 pub mod expiry;

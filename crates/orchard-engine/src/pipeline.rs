@@ -95,6 +95,7 @@ impl Engine {
             let (_, log_time, _) = core.open_group(self);
             let applied = self.progress.watermark(Durability::None);
             let commit = pipeline.build(*next, &SnapshotPin::under_lock(applied, log_time));
+            let commit = self.options.default_expiry.resolve_own(commit);
             let submitted = if commit == Commit::default() {
                 let depends_on = Versionstamp::from_raw(applied);
                 let placed = Placed { versionstamp: depends_on, log_time, repeated: false };

@@ -30,6 +30,8 @@ pub const READ_RANGES_MAX: usize = 1_000;
 pub const DATABASE_NAME_SIZE_BYTES_MAX: usize = 256;
 /// Most databases at a time.
 pub const DATABASES_MAX: usize = 65_536;
+/// Most rules of the default expiry: each write looks at them.
+pub const DEFAULT_EXPIRY_RULES_MAX: usize = 256;
 /// Longest name of a queue in bytes.
 pub const QUEUE_NAME_SIZE_BYTES_MAX: usize = 256;
 /// Longest payload of a message in bytes.

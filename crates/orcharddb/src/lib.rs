@@ -13,6 +13,7 @@ mod databases;
 mod db;
 mod drive;
 mod error;
+mod expiry;
 mod look_back;
 pub mod queue;
 mod scan;
@@ -23,8 +24,10 @@ pub mod tuple;
 pub use databases::{DatabaseError, check_database_name};
 pub use db::{Db, Options, Pending, Stats};
 pub use error::{CollectionError, Error};
+pub use expiry::default_expiry;
 pub use look_back::{Changed, ChangedScan, KeptVersion};
 pub use orchard_engine::commit::{Placed, Submitted};
+pub use orchard_engine::default_expiry::DefaultExpiry;
 pub use orchard_engine::engine::{Committed, EngineOptions};
 pub use orchard_engine::error::{CommitError, Corruption, OpenError, ReadError, StorageError, TokenError};
 pub use orchard_types::{

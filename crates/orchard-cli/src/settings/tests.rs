@@ -34,6 +34,32 @@ fn the_nearer_place_wins() {
 }
 
 #[test]
+fn expiry_is_a_table_or_a_text() {
+    let table = "[expiry]\n\"sessions/\" = \"30m\"\n'[\"users\", 1]' = \"7d\"\n";
+    let from_table = resolve(Some(table), &[], ServerFlags::default()).expect("fine");
+    let text = [("ORCHARD_EXPIRY", "sessions/=30m; [\"users\", 1]=7d")];
+    let from_text = resolve(None, &text, ServerFlags::default()).expect("fine");
+    assert_eq!(from_table.default_expiry, from_text.default_expiry);
+    assert_ne!(from_text.default_expiry, DefaultExpiry::default());
+    assert!(
+        from_table.show().contains("expiry = \"[\\\"users\\\", 1]=7d; sessions/=30m\"  # "),
+        "{}",
+        from_table.show()
+    );
+    for (file, part) in [
+        ("[expiry]\n\"a\" = \"1\"", ":1: expiry: a=1: "),
+        ("[expiry]\n\"a\" = 1", ":2: expiry: a takes a duration"),
+        ("expiry = 5", ":1: expiry takes a table"),
+        ("expiry = \"sessions/\"", "not a rule"),
+        ("expiry = \"[1=5m\"", "no JSON"),
+        ("expiry = \"a=0s\"", "expires at once"),
+    ] {
+        let error = resolve(Some(file), &[], ServerFlags::default()).expect_err(file);
+        assert!(error.exit == Exit::Config && error.message.contains(part), "{file}: {}", error.message);
+    }
+}
+
+#[test]
 fn mistakes_name_their_place() {
     let flag = |listen: &str| ServerFlags { listen: Some(listen.to_owned()), ..ServerFlags::default() };
     let wrong_file = |file: &str| resolve(Some(file), &[], ServerFlags::default()).expect_err(file);

@@ -1,0 +1,65 @@
+//! Expiry for writes that name none, by the prefix of their key.
+//!
+//! Resolved before a commit is encoded, so that the log says what happens and `apply` knows of no rules. Only writes to
+//! databases are meant; a touch says what it wants.
+
+use bytes::Bytes;
+use orchard_types::{Commit, DurationMs, Expiry, Mutation, Operation};
+use std::borrow::Cow;
+
+/// The rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DefaultExpiry {
+    /// Longest prefix first.
+    rules: Vec<(Bytes, DurationMs)>,
+}
+
+impl DefaultExpiry {
+    /// Of two rules that fit a key the longer prefix counts.
+    pub fn new(mut rules: Vec<(Bytes, DurationMs)>) -> DefaultExpiry {
+        rules.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        DefaultExpiry { rules }
+    }
+
+    fn of(&self, mutation: &Mutation) -> Option<DurationMs> {
+        let expiry = match &mutation.operation {
+            Operation::Set { expiry, .. }
+            | Operation::SetWithVersionstampSuffix { expiry, .. }
+            | Operation::Number { expiry, .. } => *expiry,
+            _ => return None,
+        };
+        if expiry != Expiry::Never || !mutation.space.is_database() {
+            return None;
+        }
+        // A prefix means keys that go on behind it, not the key that it is itself.
+        let fits = |prefix: &[u8]| mutation.key.len() > prefix.len() && mutation.key.starts_with(prefix);
+        self.rules.iter().find(|(prefix, _)| fits(prefix)).map(|(_, ttl)| *ttl)
+    }
+
+    /// The commit with every expiry that it leaves to the rules.
+    pub fn resolve<'c>(&self, commit: &'c Commit) -> Cow<'c, Commit> {
+        if self.rules.is_empty() || !commit.mutations.iter().any(|mutation| self.of(mutation).is_some()) {
+            return Cow::Borrowed(commit);
+        }
+        let mut commit = commit.clone();
+        for mutation in &mut commit.mutations {
+            let Some(ttl) = self.of(mutation) else { continue };
+            match &mut mutation.operation {
+                Operation::Set { expiry, .. }
+                | Operation::SetWithVersionstampSuffix { expiry, .. }
+                | Operation::Number { expiry, .. } => *expiry = Expiry::After(ttl),
+                _ => {}
+            }
+        }
+        Cow::Owned(commit)
+    }
+
+    /// As [`DefaultExpiry::resolve`], for a commit that is ours.
+    pub fn resolve_own(&self, commit: Commit) -> Commit {
+        let resolved = match self.resolve(&commit) {
+            Cow::Owned(resolved) => Some(resolved),
+            Cow::Borrowed(_) => None,
+        };
+        resolved.unwrap_or(commit)
+    }
+}

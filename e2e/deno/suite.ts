@@ -307,6 +307,11 @@ is("not yet", await get(["stays"]), 1);
 await kv.set(["stays"], 2);
 is("shown", await curl("/v1/kv/stays"), "2");
 
+// --- queues
+is("enqueue", (await kv.enqueue({ task: 1 })).ok, true);
+is("enqueue in a commit", (await kv.atomic().set(["queued"], 1).enqueue("x", { delay: 60_000 }).commit()).ok, true);
+await throws("a far delay", () => kv.enqueue(1, { delay: 31 * 86_400_000 }), "delay");
+
 // --- limits
 const longest = [new Uint8Array(2046).fill(1)];
 await kv.set(longest, "longest");

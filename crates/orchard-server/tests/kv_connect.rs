@@ -290,3 +290,73 @@ fn expiry_is_at_its_time() {
     assert!(!write(1), "1970 is over");
     assert!(write(i64::MAX));
 }
+
+#[test]
+fn enqueued_messages_are_delivered() {
+    let server = TestServer::memory();
+    let kv = Kv::open(&server, "fruit");
+    let enqueue = |payload: &[u8], deadline_ms: i64, keys: Vec<Vec<u8>>| pb::Enqueue {
+        payload: payload.to_vec(),
+        deadline_ms,
+        keys_if_undelivered: keys,
+        backoff_schedule: vec![1],
+    };
+    let now = server.db.snapshot().time().0 as i64;
+    let write = pb::AtomicWrite {
+        mutations: vec![set(b"a", b"\xff\x0fT", 1)],
+        enqueues: vec![
+            enqueue(b"\xff\x0f\"\x03one", 0, vec![b"\x02lost\0".to_vec()]),
+            enqueue(b"\xff\x0f\"\x03two", now, vec![]),
+            enqueue(b"\xff\x0f\"\x05later", now + 3_600_000, vec![]),
+        ],
+        ..pb::AtomicWrite::default()
+    };
+    let refused = pb::AtomicWrite {
+        checks: vec![pb::Check { key: b"none".to_vec(), versionstamp: vec![0; 10] }],
+        ..write.clone()
+    };
+    assert_eq!(kv.write(&refused).expect("an answer").failed_checks, [0]);
+    assert_eq!(kv.write(&write).expect("it commits").status, pb::AtomicWriteStatus::AwSuccess as i32);
+    assert!(kv.get(b"a").is_some());
+    let queue = server.db.queue("kv-connect").expect("a name");
+    let messages =
+        queue.lease(10, orcharddb::DurationMs(60_000)).expect("it leases").wait().expect("durable");
+    let shown: Vec<String> = messages
+        .iter()
+        .map(|message| {
+            let mut json = Vec::new();
+            orchard_wire::value_json::write(&mut json, &message.payload);
+            String::from_utf8(json).expect("UTF-8")
+        })
+        .collect();
+    assert_eq!(shown, [r#"{"$v8":"one"}"#, r#"{"$v8":"two"}"#]);
+    assert_eq!(queue.stats().expect("stats").delayed, 1, "the third is for later");
+}
+
+#[test]
+fn collections_are_arrays_and_objects() {
+    let server = TestServer::memory();
+    let kv = Kv::open(&server, "0");
+    let db = &server.db;
+    for number in 0..300 {
+        db.list("list").push_back(format!("e{number}")).expect("it commits");
+    }
+    db.hash("hash").set("name", "Ada").expect("it commits");
+    db.hash("hash").set("$set", "x").expect("it commits");
+    db.hash("hash").set("raw", Value::bytes(vec![255])).expect("it commits");
+    db.set("set").insert("member").expect("it commits");
+    db.zset("zset").insert("member", 1.5).expect("it commits");
+    let shown = |name: &str| {
+        let entry = kv.get(format!("\x02{name}\0").as_bytes()).expect("it is there");
+        assert_eq!(entry.encoding, 1);
+        let mut json = Vec::new();
+        orchard_wire::v8::to_json(&mut json, &entry.value);
+        String::from_utf8(json).expect("UTF-8")
+    };
+    let list: Vec<String> = serde_json::from_str(&shown("list")).expect("an array");
+    assert_eq!((list.len(), list[299].as_str()), (300, "e299"));
+    assert_eq!(shown("hash"), r#"{"$$set":"x","name":"Ada","raw":{"$bytes":"/w=="}}"#);
+    assert_eq!(shown("set"), r#"["member"]"#);
+    assert_eq!(shown("zset"), r#"[["member",1.5]]"#);
+    assert_eq!(kv.read(vec![range(b"", b"\xff", 100)])[0].len(), 4, "in lists, too");
+}

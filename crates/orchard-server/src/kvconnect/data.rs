@@ -1,15 +1,17 @@
 //! Reads and writes: each one message in, one commit or one snapshot, one message out.
 
+use super::collections::shown;
 use super::{PROTOBUF, refused};
 use crate::http::body::Incoming;
 use crate::http::{Body, Session, reply};
 use hyper::{Response, StatusCode};
 use orchard_wire::kvconnect::{
-    READ_BODY_SIZE_BYTES_MAX, ReadRequest, Refused, WRITE_BODY_SIZE_BYTES_MAX, decode_read, decode_write,
-    encode_check_failure, encode_read, encode_success, entry_size_bytes, refusal,
+    Enqueue, READ_BODY_SIZE_BYTES_MAX, ReadRequest, Refused, WRITE_BODY_SIZE_BYTES_MAX, decode_read,
+    decode_write, encode_check_failure, encode_read, encode_success, entry_size_bytes, refusal,
 };
 use orchard_wire::{Kind, Problem};
-use orcharddb::{CommitError, Entry, ScanOptions, Snapshot, SpaceId};
+use orcharddb::queue::{self, EnqueueOptions, Ready};
+use orcharddb::{CommitError, DurationMs, Entry, Mutation, ScanOptions, Snapshot, SpaceId};
 
 /// Most bytes of one answer. The protocol's own values fit twice; larger ones were written by others.
 const ANSWER_SIZE_BYTES_MAX: usize = 128 * 1024 * 1024;
@@ -55,7 +57,7 @@ fn read_range(
     if let Some(key) = request.first_key() {
         let found = snapshot.get_in(space, key)?;
         if found.is_some() || request.is_single_key() {
-            return Ok(found.into_iter().collect());
+            return found.into_iter().map(|entry| shown(snapshot, space, entry)).collect();
         }
     }
     let options = ScanOptions {
@@ -66,7 +68,7 @@ fn read_range(
     };
     let mut entries = Vec::new();
     for entry in snapshot.scan_in(space, request.range.clone(), options) {
-        let entry = entry?;
+        let entry = shown(snapshot, space, entry?)?;
         *size = size.saturating_add(entry_size_bytes(&entry));
         if *size > ANSWER_SIZE_BYTES_MAX {
             return Err(refused(&Refused::Limit {
@@ -88,10 +90,11 @@ pub(super) async fn atomic_write(
     let body = body.read(session, "body_size_bytes", WRITE_BODY_SIZE_BYTES_MAX).await.map_err(too_large)?;
     let now = session.server().db.snapshot().time();
     let write = decode_write(&body.bytes, SpaceId::DEFAULT, now).map_err(|error| refused(&error))?;
-    if !write.enqueues.is_empty() {
-        return Err(Problem::new(Kind::NotAvailable, "Queues are not available in this version."));
+    let space = session.space_for_write(Some(database))?;
+    let mut commit = write.commit.in_database(space);
+    for (n, message) in write.enqueues.into_iter().enumerate() {
+        commit.mutations.extend(enqueue(message, space, n)?);
     }
-    let commit = write.commit.in_database(session.space_for_write(Some(database))?);
     match session.commit(&commit, None).await {
         Ok(committed) => Ok(message(encode_success(committed.versionstamp))),
         Err(CommitError::CheckFailed(failures)) => Ok(message(encode_check_failure(&failures))),
@@ -100,6 +103,18 @@ pub(super) async fn atomic_write(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The mutations behind an enqueued message. All databases share the queue.
+fn enqueue(message: Enqueue, space: SpaceId, n: usize) -> Result<Vec<Mutation>, Problem> {
+    let milliseconds = |backoff: Vec<u32>| backoff.into_iter().map(|ms| DurationMs(u64::from(ms))).collect();
+    let options = EnqueueOptions {
+        ready: Ready::At(message.ready_at),
+        backoff: message.backoff_ms.map(milliseconds),
+        keys_if_undelivered: message.keys_if_undelivered.into_iter().map(|key| (space, key)).collect(),
+    };
+    let mutations = queue::enqueue(queue::KV_CONNECT, message.payload, &options, n);
+    mutations.map_err(|error| Problem::new(Kind::BadRequest, error.to_string()))
 }
 
 /// A body over its limit is a write over its limit, in the words of the protocol.

@@ -8,6 +8,7 @@
 //!   client, and protect nothing more.
 //! - The database's id guards against a client that goes on with the metadata of another directory on the same port.
 
+mod collections;
 mod data;
 mod metadata;
 

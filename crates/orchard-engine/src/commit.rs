@@ -9,6 +9,7 @@ use crate::collections::OrphansDue;
 use crate::engine::Engine;
 use crate::error::CommitError;
 use crate::expiry::ExpiryIndex;
+use crate::format::push_flat_key;
 use crate::mutants::{self, Mutant};
 use crate::ranges::{Erased, Ranges};
 use crate::snapshot::SnapshotPin;
@@ -17,8 +18,8 @@ use crate::times::TimeIndex;
 use crate::wal::log::{CommitLog, LogError};
 use crate::wal::{Group, record};
 use orchard_map::MapWriter;
-use orchard_types::{Commit, Durability, SpaceId, UnixMillis, Versionstamp, limits};
-use std::collections::VecDeque;
+use orchard_types::{Commit, Durability, Mutation, SpaceId, UnixMillis, Versionstamp, limits};
+use std::collections::{HashSet, VecDeque};
 use std::ops::{Bound, ControlFlow};
 use std::sync::atomic::Ordering;
 
@@ -188,6 +189,35 @@ fn deleted_ranges(commit: &Commit) -> usize {
     commit.mutations.iter().filter(|mutation| is_range(&mutation.operation)).count()
 }
 
+/// The record without the conditional deletes that found another version, so that log and feed show only deletes that
+/// happened. `None`: all did.
+fn happened(commit: &Commit, effects: &Effects, token_hash: Option<u64>) -> Option<Vec<u8>> {
+    use orchard_types::Operation;
+    let is_conditional = |mutation: &Mutation| matches!(mutation.operation, Operation::DeleteIfStamp(_));
+    if !commit.mutations.iter().any(is_conditional) {
+        return None;
+    }
+    let deleted: HashSet<&[u8]> = effects.deleted.iter().map(Vec::as_slice).collect();
+    let mut flat = Vec::new();
+    let kept: Vec<Mutation> = commit
+        .mutations
+        .iter()
+        .filter(|mutation| {
+            flat.clear();
+            push_flat_key(&mut flat, mutation.space, &mutation.key);
+            !is_conditional(mutation) || deleted.contains(flat.as_slice())
+        })
+        .cloned()
+        .collect();
+    if kept.len() == commit.mutations.len() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    let token = commit.token.as_ref().map(|token| (token, token_hash));
+    record::encode_hashed(token, &kept, &mut bytes);
+    Some(bytes)
+}
+
 /// What came of trying a commit under the commit lock.
 pub(crate) enum Attempt {
     Done(Submitted),
@@ -213,9 +243,7 @@ impl Engine {
         }
         let commit: &Commit = &self.options.default_expiry.resolve(commit);
         let mut bytes = Vec::new();
-        if self.keeps_log() || commit.token.is_some() {
-            record::encode(commit.token.as_ref(), &commit.mutations, &mut bytes);
-        }
+        record::encode(commit.token.as_ref(), &commit.mutations, &mut bytes);
         let deletes = only_deletes(commit);
         let mut has_memory = deletes;
         loop {
@@ -230,7 +258,10 @@ impl Engine {
             }
             let attempt = self.attempt(&mut self.core.lock(), commit, &bytes, deletes);
             match attempt {
-                Attempt::Done(submitted) => return submitted,
+                Attempt::Done(submitted) => {
+                    self.progress.wake_followers();
+                    return submitted;
+                }
                 again => {
                     if let Err(error) = self.prepare_again(again) {
                         return refuse(error);
@@ -309,7 +340,10 @@ impl Engine {
                 }
             };
             match attempt {
-                Attempt::Done(submitted) => return Ok(submitted),
+                Attempt::Done(submitted) => {
+                    self.progress.wake_followers();
+                    return Ok(submitted);
+                }
                 again => {
                     if let Err(error) = self.prepare_again(again) {
                         return refuse(error);
@@ -369,6 +403,8 @@ impl Engine {
                     self.close_if_idle(core);
                     return Attempt::Done(Submitted { outcome, depends_on: versionstamp });
                 }
+                let without_idle = happened(commit, &effects, token.map(|(_, hash)| hash));
+                let bytes = without_idle.as_deref().unwrap_or(bytes);
                 self.finish_applied(core, effects, bytes, stamp, log_time);
                 let outcome = Ok(Placed { versionstamp: stamp, log_time, repeated: false });
                 Attempt::Done(Submitted { outcome, depends_on: stamp })
@@ -402,15 +438,19 @@ impl Engine {
         }
         if let Some(open) = &mut core.open {
             open.count += 1;
-            if self.keeps_log() {
-                open.payload.extend_from_slice(bytes);
-            }
+            open.payload.extend_from_slice(bytes);
             self.stats.open_commits.store(u64::from(open.count), Ordering::Relaxed);
         }
         self.stats.commits.fetch_add(1, Ordering::Relaxed);
+        if !self.keeps_log()
+            && let Some(mut group) = core.open.take()
+        {
+            self.tail.push(&group);
+            group.payload.clear();
+            core.spare_buffers.push(group.payload);
+        }
         self.progress.advance(Durability::None, stamp.raw(), log_time.0);
         if !self.keeps_log() {
-            core.open = None;
             core.purge.extend(effects.deleted.into_iter().map(|key| (key, stamp.raw())));
             self.finish_in_memory(core, stamp, log_time);
         } else if self.progress.durability() == Durability::None {
@@ -499,6 +539,7 @@ impl Engine {
             }
             Err(LogError::Failed(error)) => return Err(self.poison(&error.to_string())),
         }
+        self.tail.push(&group);
         self.stats.groups.fetch_add(1, Ordering::Relaxed);
         self.stats.last_group_commits.store(u64::from(group.count), Ordering::Relaxed);
         self.progress.advance(Durability::Os, last, group.log_time.0);

@@ -19,6 +19,7 @@ use crate::ranges::{RANGE_TOMBSTONES_MAX, SMALL_RANGE_ENTRIES_MAX, SharedRanges}
 use crate::segment::Segment;
 use crate::snapshot::{SnapshotPin, Snapshots};
 use crate::stats::{EngineStats, Stats};
+use crate::tail::Tail;
 use crate::wal::log::{FileLog, LogOptions};
 use orchard_env::{DiskLock, Env};
 use orchard_map::MapReader;
@@ -81,6 +82,8 @@ pub struct EngineOptions {
     pub history_bytes_max: u64,
     /// A range with at most so many entries is deleted entry by entry at once.
     pub small_range_entries_max: usize,
+    /// Bytes of recent groups kept in memory for the feed.
+    pub feed_tail_bytes: u64,
 }
 
 impl Default for EngineOptions {
@@ -101,6 +104,7 @@ impl Default for EngineOptions {
             history_bytes_max: 256 << 20,
             range_tombstones_max: RANGE_TOMBSTONES_MAX,
             small_range_entries_max: SMALL_RANGE_ENTRIES_MAX,
+            feed_tail_bytes: 8 << 20,
         }
     }
 }
@@ -115,6 +119,7 @@ pub struct Engine {
     pub(crate) ranges: Arc<SharedRanges>,
     pub(crate) log_clock: LogClock,
     pub(crate) progress: Progress,
+    pub(crate) tail: Tail,
     pub(crate) snapshots: Arc<Snapshots>,
     /// Live segments, oldest first.
     pub(crate) segments: RwLock<Arc<Vec<Arc<Segment>>>>,

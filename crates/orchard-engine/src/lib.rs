@@ -31,5 +31,6 @@ pub mod segment;
 pub mod snapshot;
 mod state;
 pub mod stats;
+mod tail;
 pub mod times;
 pub mod wal;

@@ -20,7 +20,7 @@ impl Engine {
     pub fn memory_bytes(&self) -> u64 {
         let map = self.reader.stats();
         let segments: usize = self.live_segments().iter().map(|segment| segment.memory_bytes()).sum();
-        map.allocated_bytes + map.index_bytes + segments as u64
+        map.allocated_bytes + map.index_bytes + (segments + self.tail.memory_bytes()) as u64
     }
 
     fn look_at_memory(&self) -> u64 {

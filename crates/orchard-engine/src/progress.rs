@@ -24,6 +24,9 @@ pub struct Progress {
     is_poisoned: AtomicBool,
     has_rolled_back: AtomicBool,
     waiting: Mutex<Waiting>,
+    has_followers: AtomicBool,
+    /// Those who follow `visible`: woken once it lies behind the stamp.
+    followers: Mutex<Vec<(u64, Waker)>>,
     moved: Condvar,
     work: Condvar,
 }
@@ -58,6 +61,8 @@ impl Progress {
             is_poisoned: AtomicBool::new(false),
             has_rolled_back: AtomicBool::new(false),
             waiting: Mutex::new(Waiting::default()),
+            has_followers: AtomicBool::new(false),
+            followers: Mutex::default(),
             moved: Condvar::new(),
             work: Condvar::new(),
         }
@@ -186,6 +191,45 @@ impl Progress {
         None
     }
 
+    /// `visible`, if it lies behind `after`; else `waker` is woken once it does.
+    pub fn follow(&self, after: u64, waker: &Waker) -> Option<u64> {
+        let moved = || Some(self.visible()).filter(|visible| *visible > after);
+        if let Some(visible) = moved() {
+            return Some(visible);
+        }
+        let mut followers = self.followers.lock();
+        self.has_followers.store(true, Ordering::SeqCst);
+        // Once more: who moves it after this finds the waker.
+        if let Some(visible) = moved() {
+            return Some(visible);
+        }
+        if !followers.iter().any(|(stamp, known)| *stamp == after && known.will_wake(waker)) {
+            followers.push((after, waker.clone()));
+        }
+        None
+    }
+
+    /// Wakes those who follow `visible` and for whom it has moved. Not under the commit lock.
+    pub fn wake_followers(&self) {
+        if !self.has_followers.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut due = Vec::new();
+        {
+            let mut followers = self.followers.lock();
+            let visible = self.visible();
+            followers.retain(|(after, waker)| {
+                let waits = *after >= visible;
+                if !waits {
+                    due.push(waker.clone());
+                }
+                waits
+            });
+            self.has_followers.store(!followers.is_empty(), Ordering::SeqCst);
+        }
+        due.into_iter().for_each(Waker::wake);
+    }
+
     /// A number that changes whenever something happened that a waiter may wait for.
     pub fn generation(&self) -> u64 {
         self.waiting.lock().generation
@@ -220,6 +264,7 @@ impl Progress {
         drop(waiting);
         self.moved.notify_all();
         due.into_iter().for_each(Waker::wake);
+        self.wake_followers();
     }
 
     /// Tells the thread that drives the log that there is something to do.

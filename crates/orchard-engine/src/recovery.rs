@@ -18,6 +18,7 @@ use crate::snapshot::Snapshots;
 use crate::state::Entries;
 use crate::state::may_be_header;
 use crate::stats::Stats;
+use crate::tail::Tail;
 use crate::times::TimeIndex;
 use crate::wal::log::{FileLog, LOG_DIR, LogPosition, log_path};
 use crate::wal::{APPLY_VERSION, Group, record, replay};
@@ -29,6 +30,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+
+/// The feed's tail takes at most this share (1/n) of the memory limit.
+const TAIL_SHARE: u64 = 32;
 
 /// Name of the lock file.
 const LOCK: &str = "LOCK";
@@ -457,6 +461,7 @@ fn assemble(
         ranges,
         log_clock,
         progress: Progress::new(durability, last, last_time.0),
+        tail: Tail::new(Versionstamp::from_raw(last), options.feed_tail_bytes.min(options.memory_limit_bytes / TAIL_SHARE)),
         snapshots: Arc::new(Snapshots::default()),
         segments: RwLock::new(loading.segments),
         database: manifest.database,

@@ -6,7 +6,7 @@
 //! - After a crash the state is that of a prefix of the log, at a group's end, that holds every commit acknowledged and
 //!   everything that any delivered answer depended on.
 
-use crate::oracle::{Found, Live, Oracle, Outcome, Place, Version};
+use crate::oracle::{Found, Live, Logged, Oracle, Outcome, Place, Version};
 use crate::subject::{Job, MERGE_OFTEN, Scan, Subject, found};
 use crate::workload::{Style, Workload, elements_in, show};
 use bytes::Bytes;
@@ -19,8 +19,8 @@ use orchard_engine::snapshot::SnapshotPin;
 use orchard_env::fault::{CrashStyle, FaultDisk, FaultPlan, Latency};
 use orchard_env::{Clock, Env, ManualClock, SeededRandom};
 use orchard_types::{
-    Check, CollectionId, Commit, Durability, Expiry, KeyRange, Operation, SpaceId, UnixMillis, Value,
-    Versionstamp,
+    Check, CollectionId, Commit, Durability, Expiry, KeyRange, Mutation, Operation, SpaceId, UnixMillis,
+    Value, Versionstamp,
 };
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -200,6 +200,8 @@ impl Simulation {
             history_retention_ms: pick(&random, &[0, 0, 3_000, 50_000]),
             range_tombstones_max: pick(&random, &[1, 3, 64]),
             small_range_entries_max: pick(&random, &[0, 0, 2, 64]),
+            // Mostly from log files, or from memory.
+            feed_tail_bytes: pick(&random, &[0, 2_000, 8 << 20]),
             ..EngineOptions::default()
         };
         options.log.file_size_bytes_max = pick(&random, &[2_048, 16_384, 200_000]);
@@ -1117,7 +1119,7 @@ impl Simulation {
         let mut count = 0;
         for (found, expected) in changes.iter().zip(expected.clone()) {
             let same = (found.versionstamp, found.log_time) == (expected.stamp, expected.log_time)
-                && found.mutations == expected.commit.mutations;
+                && same_mutations(&found.mutations, expected);
             ensure!(same, "the feed behind {from:?} has {found:?}, expected {expected:?}");
             count += 1;
         }
@@ -1369,4 +1371,17 @@ impl Simulation {
 
 fn is_io(error: &StorageError) -> bool {
     matches!(error, StorageError::Io { .. })
+}
+
+/// Whether the feed shows what a commit did: all its mutations, but conditional deletes only where they deleted.
+fn same_mutations(found: &[Mutation], logged: &Logged) -> bool {
+    let place = |mutation: &Mutation| (mutation.space, mutation.key.clone().into_bytes());
+    // The truth keeps tokens apart from keys.
+    let is_conditional = |mutation: &&Mutation| {
+        mutation.space != SpaceId::TOKENS && matches!(mutation.operation, Operation::DeleteIfStamp(_))
+    };
+    let deletes = |mutation: &&Mutation| logged.changes.get(&place(mutation)) == Some(&None);
+    let told = |mutation: &&Mutation| !is_conditional(mutation) || deletes(mutation);
+    let honest = found.iter().filter(is_conditional).all(|shown| logged.changes.contains_key(&place(shown)));
+    honest && found.iter().filter(told).eq(logged.commit.mutations.iter().filter(told))
 }

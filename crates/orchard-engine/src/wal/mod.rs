@@ -8,6 +8,7 @@
 //!
 //! `docs/file-format.md` shows the bytes.
 
+pub mod follow;
 pub mod frame;
 pub mod log;
 pub mod record;

@@ -122,11 +122,16 @@ fn push_mutation(out: &mut Vec<u8>, mutation: &Mutation) {
 
 /// Appends the record of a commit.
 pub fn encode(token: Option<&Token>, mutations: &[Mutation], out: &mut Vec<u8>) {
+    encode_hashed(token.map(|token| (token, None)), mutations, out);
+}
+
+/// As [`encode`], with the hash that the token remembers: that of all mutations of the commit, when some are left out.
+pub fn encode_hashed(token: Option<(&Token, Option<u64>)>, mutations: &[Mutation], out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     out.push(if token.is_some() { FLAG_TOKEN } else { 0 });
     let token_at = out.len();
-    if let Some(token) = token {
+    if let Some((token, _)) = token {
         out.push(token.id.len() as u8);
         out.extend_from_slice(&token.id);
         out.extend_from_slice(&token.deadline.0.to_le_bytes());
@@ -137,8 +142,8 @@ pub fn encode(token: Option<&Token>, mutations: &[Mutation], out: &mut Vec<u8>) 
     for mutation in mutations {
         push_mutation(out, mutation);
     }
-    if token.is_some() {
-        let hash = xxh3_64(&out[body_at..]);
+    if let Some((_, known)) = token {
+        let hash = known.unwrap_or_else(|| xxh3_64(&out[body_at..]));
         out[body_at - 8..body_at].copy_from_slice(&hash.to_le_bytes());
         debug_assert!(token_at < body_at);
     }
@@ -149,6 +154,8 @@ pub fn encode(token: Option<&Token>, mutations: &[Mutation], out: &mut Vec<u8>) 
 /// Reads bytes from the front; every method fails instead of reading past the end.
 struct Reader<'a> {
     rest: &'a [u8],
+    /// What `rest` is a part of: byte strings share it instead of being copied.
+    shared: Option<&'a Bytes>,
 }
 
 impl<'a> Reader<'a> {
@@ -192,7 +199,9 @@ impl<'a> Reader<'a> {
         if length > limit {
             return Err(RecordError(format!("{length} bytes where at most {limit} are allowed")));
         }
-        self.take(length).map(Bytes::copy_from_slice)
+        let shared = self.shared;
+        let taken = self.take(length)?;
+        Ok(shared.map_or_else(|| Bytes::copy_from_slice(taken), |shared| shared.slice_ref(taken)))
     }
 
     fn value(&mut self) -> Result<Value, RecordError> {
@@ -257,12 +266,28 @@ impl<'a> Reader<'a> {
 /// # Errors
 /// [`RecordError`]; any bytes are safe to give.
 pub fn decode(bytes: &[u8]) -> Result<(Record, &[u8]), RecordError> {
-    let mut reader = Reader { rest: bytes };
+    decode_part(bytes, None)
+}
+
+/// As [`decode`], but the record's byte strings share `bytes`.
+///
+/// # Errors
+/// [`RecordError`]
+pub fn decode_shared(bytes: &Bytes) -> Result<(Record, Bytes), RecordError> {
+    let (record, behind) = decode_part(bytes, Some(bytes))?;
+    Ok((record, bytes.slice_ref(behind)))
+}
+
+fn decode_part<'a>(
+    bytes: &'a [u8],
+    shared: Option<&'a Bytes>,
+) -> Result<(Record, &'a [u8]), RecordError> {
+    let mut reader = Reader { rest: bytes, shared };
     let mut length = [0; 4];
     length.copy_from_slice(reader.take(4)?);
     let body = reader.take(u32::from_le_bytes(length) as usize)?;
     let behind = reader.rest;
-    let mut reader = Reader { rest: body };
+    let mut reader = Reader { rest: body, shared };
     let flags = reader.u8()?;
     if flags & !FLAG_TOKEN != 0 {
         return Err(RecordError(format!("record flags {flags:#04x}")));

@@ -47,7 +47,7 @@ pub struct FrameReader {
 impl FrameReader {
     const READ_AHEAD_BYTES: usize = 1 << 20;
 
-    fn open(
+    pub(super) fn open(
         disk: &dyn Disk,
         database: DatabaseId,
         number: u64,
@@ -68,7 +68,9 @@ impl FrameReader {
         let have_to = have_from + self.buffer.len() as u64;
         let end = (offset + wanted as u64).min(self.length_bytes);
         if offset < have_from || end > have_to {
-            let count = wanted.max(Self::READ_AHEAD_BYTES) as u64;
+            // A reader that goes on reads ahead; one that looks at the beginning does not.
+            let ahead = if offset == 0 { 4_096 } else { Self::READ_AHEAD_BYTES };
+            let count = wanted.max(ahead) as u64;
             let count = count.min(self.length_bytes.saturating_sub(offset));
             self.buffer.clear();
             self.buffer.resize(usize::try_from(count).unwrap_or(0), 0);
@@ -79,7 +81,7 @@ impl FrameReader {
         Ok(self.buffer.get(from..).unwrap_or_default())
     }
 
-    fn frame_at(&mut self, offset_bytes: u64) -> Result<Result<Frame, FrameError>, StorageError> {
+    pub(super) fn frame_at(&mut self, offset_bytes: u64) -> Result<Result<Frame, FrameError>, StorageError> {
         let claimed = match frame::claimed_length(self.window(offset_bytes, frame::FRAME_HEAD_SIZE_BYTES)?) {
             Ok(claimed) => claimed,
             Err(error) => return Ok(Err(error)),
@@ -303,35 +305,4 @@ pub fn may_hold_frames(disk: &dyn Disk, number: u64, size_bytes: u64) -> Result<
     let mut magic = [0; 4];
     file.read_exact_at(offset, &mut magic).map_err(StorageError::io(&path))?;
     Ok(u32::from_le_bytes(magic) == frame::FRAME_MAGIC)
-}
-
-/// Hands the groups of a log that is in use to `visit`, from file `first` on up to index `last_index`, until it answers
-/// `false`. The caller knows that groups up to `last_index` are whole.
-///
-/// # Errors
-/// What the disk says, or damage.
-pub fn read_groups(
-    disk: &dyn Disk,
-    database: DatabaseId,
-    first: u64,
-    last_index: u64,
-    mut visit: impl FnMut(&Group) -> bool,
-) -> Result<(), StorageError> {
-    let files = list_files(disk)?;
-    for (number, _) in files.range(first..) {
-        let (mut reader, header) = FrameReader::open(disk, database, *number)?;
-        let mut chain = header?.link;
-        let mut offset = HEADER_SIZE_BYTES as u64;
-        while let Ok(frame) = reader.frame_at(offset)? {
-            if frame.previous_checksum != chain || frame.group.index > last_index {
-                break;
-            }
-            if !visit(&frame.group) {
-                return Ok(());
-            }
-            chain = frame.checksum;
-            offset += frame.padded_size_bytes as u64;
-        }
-    }
-    Ok(())
 }

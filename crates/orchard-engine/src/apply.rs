@@ -412,10 +412,7 @@ impl<S: State> Writer<'_, '_, S> {
                 self.write(flat, Some((result.value_type as u8, &result.data)), expires);
             }
             Operation::SetWithVersionstampSuffix { value, expiry } => {
-                // The suffix is one string part of 20 hex digits.
-                flat.push(0x02);
-                flat.extend_from_slice(self.place.stamp.to_string().as_bytes());
-                flat.push(0);
+                flat.extend_from_slice(&self.place.stamp.key_suffix());
                 let length = mutation.key.len() + 22;
                 LimitError::check("key_size_bytes", limits::KEY_SIZE_BYTES_MAX, length)
                     .map_err(|error| refused(MutationError::KeyTooLong(error)))?;

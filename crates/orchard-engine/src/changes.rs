@@ -233,8 +233,7 @@ impl Engine {
             Ok(_) if is_lost => Err(ChangesError::Gap { restart_at: floor }),
             Ok(place) => {
                 if let Some(last) = groups.last() {
-                    *cursor =
-                        FeedCursor { after: last.last_stamp(), is_known: true, place: Some(place) };
+                    *cursor = FeedCursor { after: last.last_stamp(), is_known: true, place: Some(place) };
                 }
                 Ok(groups)
             }

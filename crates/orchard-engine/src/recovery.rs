@@ -461,7 +461,10 @@ fn assemble(
         ranges,
         log_clock,
         progress: Progress::new(durability, last, last_time.0),
-        tail: Tail::new(Versionstamp::from_raw(last), options.feed_tail_bytes.min(options.memory_limit_bytes / TAIL_SHARE)),
+        tail: Tail::new(
+            Versionstamp::from_raw(last),
+            options.feed_tail_bytes.min(options.memory_limit_bytes / TAIL_SHARE),
+        ),
         snapshots: Arc::new(Snapshots::default()),
         segments: RwLock::new(loading.segments),
         database: manifest.database,

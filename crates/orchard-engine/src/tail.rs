@@ -43,10 +43,7 @@ impl Tail {
     /// An empty tail behind `floor`.
     pub fn new(floor: Versionstamp, limit_bytes: u64) -> Tail {
         let recent = Recent { groups: VecDeque::new(), bytes: 0, floor };
-        Tail {
-            recent: Mutex::new(recent),
-            limit_bytes: usize::try_from(limit_bytes).unwrap_or(usize::MAX),
-        }
+        Tail { recent: Mutex::new(recent), limit_bytes: usize::try_from(limit_bytes).unwrap_or(usize::MAX) }
     }
 
     /// A group was written.
@@ -142,9 +139,14 @@ mod tests {
         tail.push(&group(100, 1, 10));
         tail.push(&group(101, 0, 0));
         tail.push(&group(102, 1, 10));
-        for (position, known) in
-            [((5, 0), true), ((5, 1), false), ((50, 0), false), ((100, 0), true), ((100, 1), false), ((101, 0), true)]
-        {
+        for (position, known) in [
+            ((5, 0), true),
+            ((5, 1), false),
+            ((50, 0), false),
+            ((100, 0), true),
+            ((100, 1), false),
+            ((101, 0), true),
+        ] {
             let after = Versionstamp::new(position.0, position.1);
             let TailRead::Groups { is_known, .. } = tail.read(after, Versionstamp::MAX, 1_000) else {
                 panic!("{after:?} is not before the tail");

@@ -67,6 +67,14 @@ impl Versionstamp {
         bytes
     }
 
+    /// What a key that ends in its commit's versionstamp ends in: a string part of 20 hex digits.
+    pub fn key_suffix(self) -> [u8; 22] {
+        let mut suffix = [0; 22];
+        suffix[0] = 0x02;
+        suffix[1..21].copy_from_slice(self.to_string().as_bytes());
+        suffix
+    }
+
     /// From the 10 bytes of the wire; `None` if the index has more than 48 bits.
     pub fn from_bytes(bytes: [u8; 10]) -> Option<Self> {
         let [a, b, c, d, e, f, g, h, i, j] = bytes;

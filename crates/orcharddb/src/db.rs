@@ -6,6 +6,7 @@ use crate::scan::{Scan, ScanOptions};
 use crate::snapshot::Snapshot;
 use crate::transaction::{self, Transaction};
 use crate::tuple::IntoKey;
+use crate::watch::hub::Hub;
 use orchard_engine::commit::{Placed, Submitted};
 use orchard_engine::compaction::PlanOptions;
 use orchard_engine::engine::{Committed, Engine, EngineOptions};
@@ -17,6 +18,7 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 /// Numbers about a database.
@@ -113,11 +115,21 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) queue_hints: crate::queue::AllHints,
     drivers: Drivers,
+    pub(crate) hub: Arc<Hub>,
+    is_closed: AtomicBool,
+}
+
+impl Shared {
+    /// Whether it takes no more commits.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         self.drivers.stop();
+        self.hub.stop();
         // An end that cannot be written is one more crash: the next open recovers.
         let _ = self.engine.close();
     }
@@ -180,7 +192,9 @@ impl Db {
     fn start(engine: Engine) -> Result<Db, OpenError> {
         let engine = Arc::new(engine);
         let drivers = Drivers::start(&engine).map_err(StorageError::io("threads"))?;
-        Ok(Db { shared: Arc::new(Shared { engine, queue_hints: Default::default(), drivers }) })
+        let hub = Hub::start(&engine).map_err(StorageError::io("threads"))?;
+        let is_closed = AtomicBool::new(false);
+        Ok(Db { shared: Arc::new(Shared { engine, queue_hints: Default::default(), drivers, hub, is_closed }) })
     }
 
     /// Opens (or creates) a directory with default options.
@@ -364,13 +378,16 @@ impl Db {
         self.engine().verify()
     }
 
-    /// Takes no more commits, makes everything durable and records a clean end. Reads go on until the last clone is
-    /// dropped.
+    /// Takes no more commits, makes everything durable and records a clean end. Feeds end when they have told all; reads
+    /// go on until the last clone is dropped.
     ///
     /// # Errors
     /// [`CommitError`]
     pub fn close(&self) -> Result<(), CommitError> {
-        self.engine().close()
+        let closed = self.engine().close();
+        self.shared.is_closed.store(true, Ordering::SeqCst);
+        self.shared.hub.wake_feeds();
+        closed
     }
 
     /// Turns a name, tuple or raw key into a key.

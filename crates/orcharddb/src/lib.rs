@@ -16,10 +16,12 @@ mod error;
 mod expiry;
 mod look_back;
 pub mod queue;
+mod feed;
 mod scan;
 mod snapshot;
 mod transaction;
 pub mod tuple;
+mod watch;
 
 pub use databases::{DatabaseError, check_database_name};
 pub use db::{Db, Options, Pending, Stats};
@@ -28,6 +30,7 @@ pub use expiry::default_expiry;
 pub use look_back::{Changed, ChangedScan, KeptVersion};
 pub use orchard_engine::commit::{Placed, Submitted};
 pub use orchard_engine::default_expiry::DefaultExpiry;
+pub use feed::{ChangesStream, FeedCommit, FeedEvent, FeedFilter, FeedStart, FeedTimeout};
 pub use orchard_engine::engine::{Committed, EngineOptions};
 pub use orchard_engine::error::{CommitError, Corruption, OpenError, ReadError, StorageError, TokenError};
 pub use orchard_types::{
@@ -39,3 +42,4 @@ pub use scan::{Scan, ScanOptions};
 pub use snapshot::Snapshot;
 pub use transaction::{Pipeline, Transaction, View};
 pub use tuple::{IntoKey, KeyError, KeyPart};
+pub use watch::{WatchTarget, Watcher};

@@ -47,12 +47,7 @@ fn first_index(disk: &dyn Disk, database: DatabaseId, number: u64) -> Result<Opt
 ///
 /// # Errors
 /// What the disk says.
-pub fn find(
-    disk: &dyn Disk,
-    database: DatabaseId,
-    first: u64,
-    index: u64,
-) -> Result<LogPlace, StorageError> {
+pub fn find(disk: &dyn Disk, database: DatabaseId, first: u64, index: u64) -> Result<LogPlace, StorageError> {
     let mut found = first;
     for number in list_numbers(disk, first)? {
         match first_index(disk, database, number)? {
@@ -113,7 +108,11 @@ pub fn read_groups(
         // The file's end, if another one follows that continues it.
         let next = list_numbers(disk, place.number + 1)?.first().copied();
         let Some(number) = next else {
-            return Err(StorageError::corrupt(path, place.offset_bytes, format!("the log ends here: {found}")));
+            return Err(StorageError::corrupt(
+                path,
+                place.offset_bytes,
+                format!("the log ends here: {found}"),
+            ));
         };
         place = LogPlace { number, offset_bytes: 0, chain: place.chain };
     }

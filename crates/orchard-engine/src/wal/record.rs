@@ -278,10 +278,7 @@ pub fn decode_shared(bytes: &Bytes) -> Result<(Record, Bytes), RecordError> {
     Ok((record, bytes.slice_ref(behind)))
 }
 
-fn decode_part<'a>(
-    bytes: &'a [u8],
-    shared: Option<&'a Bytes>,
-) -> Result<(Record, &'a [u8]), RecordError> {
+fn decode_part<'a>(bytes: &'a [u8], shared: Option<&'a Bytes>) -> Result<(Record, &'a [u8]), RecordError> {
     let mut reader = Reader { rest: bytes, shared };
     let mut length = [0; 4];
     length.copy_from_slice(reader.take(4)?);

@@ -1380,8 +1380,12 @@ fn same_mutations(found: &[Mutation], logged: &Logged) -> bool {
     let is_conditional = |mutation: &&Mutation| {
         mutation.space != SpaceId::TOKENS && matches!(mutation.operation, Operation::DeleteIfStamp(_))
     };
-    let deletes = |mutation: &&Mutation| logged.changes.get(&place(mutation)) == Some(&None);
-    let told = |mutation: &&Mutation| !is_conditional(mutation) || deletes(mutation);
-    let honest = found.iter().filter(is_conditional).all(|shown| logged.changes.contains_key(&place(shown)));
-    honest && found.iter().filter(told).eq(logged.commit.mutations.iter().filter(told))
+    let asked = &logged.commit.mutations;
+    let (shown, others): (Vec<_>, Vec<_>) = found.iter().partition(is_conditional);
+    let honest =
+        shown.iter().all(|shown| asked.contains(shown) && logged.changes.contains_key(&place(shown)));
+    // What nothing else in the commit can have deleted, a conditional delete did.
+    let is_sweep = asked.iter().all(|mutation| is_conditional(&mutation));
+    let whole = !is_sweep || logged.changes.keys().all(|key| shown.iter().any(|shown| place(shown) == *key));
+    honest && whole && others.into_iter().eq(asked.iter().filter(|mutation| !is_conditional(mutation)))
 }

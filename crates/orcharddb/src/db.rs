@@ -194,7 +194,9 @@ impl Db {
         let drivers = Drivers::start(&engine).map_err(StorageError::io("threads"))?;
         let hub = Hub::start(&engine).map_err(StorageError::io("threads"))?;
         let is_closed = AtomicBool::new(false);
-        Ok(Db { shared: Arc::new(Shared { engine, queue_hints: Default::default(), drivers, hub, is_closed }) })
+        Ok(Db {
+            shared: Arc::new(Shared { engine, queue_hints: Default::default(), drivers, hub, is_closed }),
+        })
     }
 
     /// Opens (or creates) a directory with default options.

@@ -171,6 +171,11 @@ impl Engine {
         result
     }
 
+    /// The wall time of the machine.
+    pub fn clock_now(&self) -> UnixMillis {
+        self.env.clock.now()
+    }
+
     /// The id that every file of this database carries.
     pub fn database_id(&self) -> DatabaseId {
         self.database

@@ -82,10 +82,10 @@ impl Server {
     fn new(db: Db, options: ServerOptions) -> Server {
         let body_memory_kib = (options.body_memory_bytes / 1024).clamp(1, u32::MAX as usize / 2);
         Server {
+            redis: redis::RedisShared::new(&db),
             db,
             snapshots: Snapshots::new(options.cursor_idle_timeout),
             metrics: Metrics::default(),
-            redis: redis::RedisShared::default(),
             body_memory_kib: Arc::new(Semaphore::new(body_memory_kib)),
             options,
         }

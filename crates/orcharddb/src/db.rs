@@ -342,6 +342,11 @@ impl Db {
         self.engine().stats()
     }
 
+    /// The machine's wall time. It may jump, and says nothing about what is stored: see [`Db::time_of`].
+    pub fn clock_now(&self) -> UnixMillis {
+        self.engine().clock_now()
+    }
+
     /// The newest version that readers see.
     pub fn visible(&self) -> Versionstamp {
         self.engine().visible()

@@ -1,6 +1,8 @@
 //! Who is connected: what `CLIENT LIST` shows, and how one connection reaches another.
 
 use bytes::Bytes;
+use orchard_wire::resp::Reply;
+use orcharddb::Versionstamp;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -27,13 +29,26 @@ pub(crate) struct Seen {
     pub(crate) input_bytes: usize,
     pub(crate) output_bytes: usize,
     pub(crate) active_at: Option<Instant>,
+    /// Channels, patterns and shard channels that it listens to.
+    pub(crate) subscriptions: [usize; 3],
+    pub(crate) is_monitor: bool,
     /// It waits for keys: `CLIENT UNBLOCK` may end that.
     pub(crate) is_blocked: bool,
 }
 
+/// What another connection left: a reply that nobody may see before the versionstamp is visible.
+pub(crate) struct Message {
+    pub(crate) reply: Reply,
+    pub(crate) depends_on: Versionstamp,
+    size_bytes: usize,
+}
+
+/// What a message takes next to its bytes.
+const MESSAGE_OVERHEAD_BYTES: usize = 200;
+
 #[derive(Default)]
 struct Inbox {
-    messages: VecDeque<Bytes>,
+    messages: VecDeque<Message>,
     size_bytes: usize,
     waker: Option<Waker>,
 }
@@ -50,15 +65,17 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Leaves encoded bytes for the client, such as a published message; they are sent between two of its replies. A
-    /// client that has left too much lying is disconnected.
-    pub(crate) fn push(&self, message: Bytes) {
+    /// Leaves a message of about so many bytes for the client; it is sent between two of its replies. A client that has
+    /// left too much lying is disconnected.
+    pub(crate) fn push(&self, reply: Reply, size_bytes: usize, depends_on: Versionstamp) {
+        let size_bytes = size_bytes + MESSAGE_OVERHEAD_BYTES;
         let mut inbox = self.inbox.lock();
-        inbox.size_bytes += message.len();
+        inbox.size_bytes += size_bytes;
         if inbox.size_bytes > INBOX_SIZE_BYTES_MAX {
             self.is_killed.store(true, Ordering::SeqCst);
+            inbox.messages.clear();
         } else {
-            inbox.messages.push_back(message);
+            inbox.messages.push_back(Message { reply, depends_on, size_bytes });
         }
         if let Some(waker) = inbox.waker.take() {
             waker.wake();
@@ -73,18 +90,31 @@ impl Client {
         }
     }
 
+    /// Whether it listens to anything.
+    pub(crate) fn listens(&self) -> bool {
+        self.seen.lock().subscriptions != [0, 0, 0]
+    }
+
     pub(crate) fn is_killed(&self) -> bool {
         self.is_killed.load(Ordering::SeqCst)
     }
 
-    /// The next message; ready with `None` when the client is to end.
-    pub(crate) fn poll_inbox(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    /// The next message, if there is one.
+    pub(crate) fn take_message(&self) -> Option<Message> {
+        let mut inbox = self.inbox.lock();
+        let message = inbox.messages.pop_front()?;
+        inbox.size_bytes -= message.size_bytes;
+        Some(message)
+    }
+
+    /// The next message, none while the client `is_full`; ready with `None` when the client is to end.
+    pub(crate) fn poll_inbox(&self, is_full: bool, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         if self.is_killed() {
             return Poll::Ready(None);
         }
         let mut inbox = self.inbox.lock();
-        if let Some(message) = inbox.messages.pop_front() {
-            inbox.size_bytes -= message.len();
+        if !is_full && let Some(message) = inbox.messages.pop_front() {
+            inbox.size_bytes -= message.size_bytes;
             return Poll::Ready(Some(message));
         }
         if self.is_killed() {
@@ -128,6 +158,11 @@ impl Clients {
     /// All of them, by id.
     pub(crate) fn all(&self) -> Vec<Arc<Client>> {
         self.open.lock().values().cloned().collect()
+    }
+
+    /// How many there have been.
+    pub(crate) fn opened(&self) -> u64 {
+        self.last_id.load(Ordering::Relaxed)
     }
 
     /// How many there are.

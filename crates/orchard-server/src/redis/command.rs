@@ -217,6 +217,8 @@ pub(crate) fn find(name: &[u8]) -> Option<&'static Command> {
 pub(crate) fn resolve(args: Args<'_>) -> Result<&'static Command, RedisError> {
     let Some(command) = find(args.at(0)) else { return Err(unknown(args)) };
     let command = match (command.handler, args.get(1)) {
+        // Alone, the container is its first subcommand, if it may stand alone at all.
+        (Handler::Container([first, ..]), None) if command.takes(1) => return Ok(first),
         (Handler::Container(subcommands), Some(word)) => subcommands
             .iter()
             .find(|subcommand| subcommand.last_name().as_bytes().eq_ignore_ascii_case(word))
@@ -229,9 +231,11 @@ pub(crate) fn resolve(args: Args<'_>) -> Result<&'static Command, RedisError> {
     Ok(command)
 }
 
-/// At most `limit` bytes of foreign text, for an error.
+/// At most `limit` bytes of foreign text, for an error; a NUL ends it, as in Redis.
 pub(crate) fn shown(text: &[u8], limit: usize) -> String {
-    String::from_utf8_lossy(text.get(..limit).unwrap_or(text)).into_owned()
+    let text = text.get(..limit).unwrap_or(text);
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    String::from_utf8_lossy(text.get(..end).unwrap_or(text)).into_owned()
 }
 
 fn unknown(args: Args<'_>) -> RedisError {

@@ -5,11 +5,13 @@
 //! - Requests run while replies wait for the log, as long as those are few; a client that takes no replies is not read.
 //! - One write for all replies of a batch. A half request holds memory only as long as it makes progress.
 
+use super::clients::Message;
 use super::dispatch::{Dispatcher, Stopped};
 use super::output::Output;
+use super::pubsub::Kind;
 use super::session::Session;
 use crate::Server;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use orchard_wire::resp::{Batch, Reply, RequestDecoder, RequestLimits};
 use orcharddb::Versionstamp;
 use std::cell::RefCell;
@@ -50,7 +52,7 @@ enum Event {
     /// Replies were opened or sent.
     Progress,
     /// Another connection left this.
-    Message(Bytes),
+    Message(Message),
     /// The server stops.
     Stop,
     /// Somebody ended the connection, or the client keeps nobody waiting any longer.
@@ -103,6 +105,9 @@ pub(crate) async fn run(
     if let Err(error) = connection.serve(&mut stopped).await {
         debug!(%error, "a Redis connection ended early");
     }
+    let Session { client, subscriptions, .. } = &mut connection.session;
+    server.redis.pubsub.unsubscribe_all(client, subscriptions);
+    server.redis.monitors.remove(id);
     server.redis.clients.close(id);
 }
 
@@ -120,6 +125,8 @@ impl Connection<'_> {
             match poll_fn(|cx| self.poll_event(stop.as_mut(), cx)).await? {
                 Event::Read => {
                     self.claim_memory().await?;
+                    // What was published before the client sent this comes before the replies.
+                    self.take_messages();
                     self.work();
                 }
                 Event::Progress => {
@@ -129,7 +136,8 @@ impl Connection<'_> {
                     }
                 }
                 Event::Message(message) => {
-                    self.output.push_with(Versionstamp::ZERO, |bytes| bytes.extend_from_slice(&message));
+                    self.take(message);
+                    self.take_messages();
                 }
                 Event::End => {
                     self.has_ended = true;
@@ -147,6 +155,19 @@ impl Connection<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// What others left goes out, as long as there is room.
+    fn take_messages(&mut self) {
+        while self.output.waiting_bytes() <= BACKLOG_SIZE_BYTES_MAX
+            && let Some(message) = self.session.client.take_message()
+        {
+            self.take(message);
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        self.output.push(&message.reply, self.session.version, message.depends_on);
     }
 
     /// Whether requests may run now.
@@ -206,6 +227,9 @@ impl Connection<'_> {
         seen.database = self.session.database;
         seen.queued = self.session.multi.as_ref().map(|multi| multi.queue.len());
         seen.watched = self.session.watched.len();
+        seen.subscriptions =
+            [Kind::Channel, Kind::Pattern, Kind::Shard].map(|kind| self.session.subscriptions.of(kind).len());
+        seen.is_monitor = self.session.is_monitor;
         seen.input_bytes = self.input.len();
         seen.output_bytes = self.output.waiting_bytes();
         seen.active_at = Some(Instant::now());
@@ -278,7 +302,8 @@ impl Connection<'_> {
                 Poll::Pending => is_stalled = true,
             }
         }
-        match self.session.client.poll_inbox(cx) {
+        let is_full = self.output.waiting_bytes() > BACKLOG_SIZE_BYTES_MAX;
+        match self.session.client.poll_inbox(is_full, cx) {
             Poll::Ready(Some(message)) => return Poll::Ready(Ok(Event::Message(message))),
             Poll::Ready(None) => return Poll::Ready(Ok(Event::Close)),
             Poll::Pending => {}

@@ -7,13 +7,18 @@
 use super::command::{self, Command, Handler, NO_AUTH, NO_MULTI, NOT_QUEUED};
 use super::context::{Context, SessionContext};
 use super::databases;
+use super::effects::Effects;
 use super::error::RedisError;
+use super::notify::{self, Classes};
+use super::observers::Observers;
 use super::output::Output;
 use super::session::{Multi, QUEUE_SIZE_BYTES_MAX, ReplyMode, Session};
 use crate::Server;
 use orchard_wire::resp::{Args, Batch, OwnedArgs, Reply};
 use orcharddb::{Db, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View};
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+use tokio::time::Instant;
 use tracing::warn;
 
 /// Replies over this many bytes leave before more commands run.
@@ -41,6 +46,7 @@ pub(crate) struct Dispatcher<'a> {
     view: Option<View>,
     /// The database that the view was last read of, and its space.
     view_space: Option<(u32, SpaceId)>,
+    observers: Observers,
 }
 
 /// What is to be done with a request.
@@ -58,11 +64,20 @@ impl<'a> Dispatcher<'a> {
         output: &'a mut Output,
     ) -> Dispatcher<'a> {
         output.note_visible(server.db.visible());
-        Dispatcher { server, session, output, view: None, view_space: None }
+        let observers = Observers::of(server);
+        Dispatcher { server, session, output, view: None, view_space: None, observers }
     }
 
     /// Runs a batch from one of its requests on.
     pub(crate) fn run(&mut self, batch: &Batch, from: usize) -> Stopped {
+        let stopped = self.run_requests(batch, from);
+        let next = if let Stopped::Full(next) = stopped { next } else { batch.len() };
+        let ran = u64::try_from(next.saturating_sub(from)).unwrap_or(0);
+        self.server.redis.commands_run.fetch_add(ran, Ordering::Relaxed);
+        stopped
+    }
+
+    fn run_requests(&mut self, batch: &Batch, from: usize) -> Stopped {
         let mut next = from;
         while next < batch.len() {
             let args = batch.request(next);
@@ -80,10 +95,16 @@ impl<'a> Dispatcher<'a> {
                         }
                         continue;
                     }
-                    Handler::Read(handler) => self.run_read(handler, args),
+                    Handler::Read(handler) => {
+                        let started = self.observers.start(command);
+                        self.run_read(handler, args);
+                        self.observers.note(self.server, self.session, command, args, started);
+                    }
                     Handler::Session(handler) => {
+                        let started = self.observers.start(command);
                         let mut cx = SessionContext { server: self.server, session: self.session };
                         let reply = handler(&mut cx, args).unwrap_or_else(Reply::from);
+                        self.observers.note(self.server, self.session, command, args, started);
                         self.answer(&reply, Versionstamp::ZERO);
                     }
                     Handler::Exec => self.exec(),
@@ -117,6 +138,12 @@ impl<'a> Dispatcher<'a> {
         };
         if !self.session.is_authenticated && !command.flags.has(NO_AUTH) {
             return self.reject(NO_AUTHENTICATION);
+        }
+        if self.session.only_listens() && !may_listener_run(command) {
+            return self.reject(RedisError::err(format_args!(
+                "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+                command.name
+            )));
         }
         let Some(multi) = &mut self.session.multi else { return Admitted::Run(command) };
         if command.flags.has(NO_MULTI) {
@@ -197,6 +224,9 @@ impl<'a> Dispatcher<'a> {
             space: None,
             reply: None,
             ran: 0,
+            observers: self.observers,
+            started: None,
+            effects: Effects::default(),
         };
         self.server.db.pipeline(count, &mut writes);
         let ran = writes.ran;
@@ -227,6 +257,7 @@ impl<'a> Dispatcher<'a> {
             multi,
             reply: Reply::NullArray,
             database: 0,
+            notify: self.observers.notify,
         };
         exec.database = exec.session.database;
         if writes {
@@ -235,7 +266,15 @@ impl<'a> Dispatcher<'a> {
             let (stamp, time) = exec.session.own;
             let view = self.server.db.view_not_before(stamp, time);
             exec.run_all(&mut view.transaction());
+            let effects = exec.session.effects.take();
+            effects.unwrap_or_default().send(&self.server.redis.pubsub, view.versionstamp());
             exec.tell(view.versionstamp());
+        }
+        if self.observers.is_monitored {
+            let (server, multi) = (exec.server, std::mem::take(&mut exec.multi));
+            for (command, owned) in &multi.queue {
+                self.observers.note(server, exec.session, command, owned.args(), None);
+            }
         }
         self.session.discard();
         self.output.note_visible(self.server.db.visible());
@@ -268,6 +307,22 @@ fn create_databases(db: &Db, selected: u32, multi: &Multi, writes: bool) -> Resu
     Ok(())
 }
 
+/// Whether a client that listens to channels may run a command.
+fn may_listener_run(command: &Command) -> bool {
+    matches!(
+        command.name,
+        "ping"
+            | "quit"
+            | "reset"
+            | "subscribe"
+            | "unsubscribe"
+            | "psubscribe"
+            | "punsubscribe"
+            | "ssubscribe"
+            | "sunsubscribe"
+    )
+}
+
 /// Whether an unknown command is a request of HTTP.
 fn is_http(args: Args<'_>) -> bool {
     const VERBS: [&[u8]; 9] =
@@ -289,15 +344,22 @@ struct Writes<'a> {
     space: Option<SpaceId>,
     reply: Option<Reply>,
     ran: usize,
+    observers: Observers,
+    started: Option<Instant>,
+    effects: Effects,
 }
 
 impl Pipeline for Writes<'_> {
     fn run(&mut self, number: usize, tx: &mut Transaction<'_>) {
-        let Some(Handler::Write(handler)) = self.commands.get(number).map(|command| command.handler) else {
-            return;
-        };
+        let Some(command) = self.commands.get(number).copied() else { return };
+        let Handler::Write(handler) = command.handler else { return };
         let args = self.batch.request(self.from + number);
         let server = self.server;
+        self.started = self.observers.start(command);
+        let notify = self.observers.notify;
+        if notify.is_any() {
+            tx.start_journal();
+        }
         let space = match self.space {
             Some(space) => Ok(space),
             None => databases::space_in(tx, self.session.database),
@@ -306,6 +368,14 @@ impl Pipeline for Writes<'_> {
             self.space = Some(space);
             handler(&mut Context { server, session: self.session, tx, space }, args)
         });
+        if notify.is_any() {
+            self.effects.clear();
+            let journal = tx.take_journal();
+            if result.is_ok() {
+                let touched = databases::touched(tx, self.session.database, journal);
+                self.effects.extend(notify::messages(notify, command.name, args, &touched));
+            }
+        }
         let reply = result.unwrap_or_else(|error| {
             tx.clear();
             error.into()
@@ -315,6 +385,13 @@ impl Pipeline for Writes<'_> {
 
     fn done(&mut self, number: usize, submitted: Submitted) -> ControlFlow<()> {
         let reply = conclude(self.session, &submitted, self.reply.take());
+        if submitted.outcome.is_ok() {
+            self.effects.send(&self.server.redis.pubsub, submitted.depends_on);
+        }
+        if let Some(command) = self.commands.get(number) {
+            let args = self.batch.request(self.from + number);
+            self.observers.note(self.server, self.session, command, args, self.started.take());
+        }
         answer(self.session, self.output, &reply, submitted.depends_on);
         self.ran = number + 1;
         if self.output.waiting_bytes() > OUTPUT_PAUSE_BYTES {
@@ -344,18 +421,20 @@ struct Exec<'a> {
     reply: Reply,
     /// Selected when it began.
     database: u32,
+    notify: Classes,
 }
 
 impl Exec<'_> {
     fn run_all(&mut self, tx: &mut Transaction<'_>) {
         self.session.database = self.database;
+        self.session.effects = Some(Effects::default());
         self.reply = match self.watched_is_unchanged(tx) {
             Err(error) => error.into(),
             Ok(false) => Reply::NullArray,
             Ok(true) => {
                 let mut replies = Vec::with_capacity(self.multi.queue.len());
                 for (command, owned) in &self.multi.queue {
-                    replies.push(run_queued(self.server, self.session, tx, command, owned));
+                    replies.push(run_queued(self.server, self.session, tx, command, owned, self.notify));
                 }
                 Reply::Array(replies)
             }
@@ -385,17 +464,28 @@ fn run_queued(
     tx: &mut Transaction<'_>,
     command: &Command,
     owned: &OwnedArgs,
+    notify: Classes,
 ) -> Reply {
     let args = owned.args();
+    let database = session.database;
+    if notify.is_any() {
+        tx.start_journal();
+    }
     let result = match command.handler {
         Handler::Session(handler) => handler(&mut SessionContext { server, session }, args),
         Handler::Read(handler) | Handler::Write(handler) => {
-            let database = session.database;
             let space = databases::space_in(tx, database);
             space.and_then(|space| handler(&mut Context { server, session, tx, space }, args))
         }
         Handler::Exec | Handler::Container(_) => Ok(Reply::None),
     };
+    if notify.is_any() {
+        let journal = tx.take_journal();
+        let touched = databases::touched(tx, database, journal);
+        if let Some(effects) = &mut session.effects {
+            effects.extend(notify::messages(notify, command.name, args, &touched));
+        }
+    }
     result.unwrap_or_else(Reply::from)
 }
 
@@ -406,6 +496,10 @@ impl Pipeline for Exec<'_> {
 
     fn done(&mut self, _number: usize, submitted: Submitted) -> ControlFlow<()> {
         let reply = std::mem::replace(&mut self.reply, Reply::None);
+        let effects = self.session.effects.take();
+        if submitted.outcome.is_ok() {
+            effects.unwrap_or_default().send(&self.server.redis.pubsub, submitted.depends_on);
+        }
         self.reply = conclude(self.session, &submitted, Some(reply));
         self.tell(submitted.depends_on);
         ControlFlow::Continue(())

@@ -40,20 +40,37 @@
 
 #![allow(dead_code, reason = "the families that use the rest are being added")]
 
+mod bits;
 mod clients;
 mod command;
+mod config;
 mod connection;
 mod context;
 mod databases;
 mod dispatch;
+mod effects;
 mod error;
 mod families;
+mod info;
+mod monitor;
+mod notify;
+mod observers;
 mod output;
+mod pubsub;
 mod session;
+mod slowlog;
 mod value;
 
-pub(crate) use clients::Clients;
 pub(crate) use connection::run;
+
+use clients::Clients;
+use config::Config;
+use monitor::Monitors;
+use orcharddb::Db;
+use pubsub::PubSub;
+use slowlog::SlowLog;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use tokio::time::Instant;
 
 /// The version of Redis whose behaviour this is.
 pub(crate) const REDIS_VERSION: &str = "7.0.15";
@@ -61,8 +78,44 @@ pub(crate) const REDIS_VERSION: &str = "7.0.15";
 pub(crate) const DATABASES: u32 = 16;
 
 /// What all connections of the Redis protocol share.
-#[derive(Default)]
 pub(crate) struct RedisShared {
     /// Who is connected.
     pub(crate) clients: Clients,
+    /// Who listens to what.
+    pub(crate) pubsub: PubSub,
+    pub(crate) monitors: Monitors,
+    pub(crate) slowlog: SlowLog,
+    pub(crate) config: Config,
+    /// Commands since the start, or since `CONFIG RESETSTAT`.
+    pub(crate) commands_run: AtomicU64,
+    pub(crate) started_at: Instant,
+    /// Unix time of the last checkpoint that a client asked for, at first of the start.
+    last_save_seconds: AtomicI64,
+}
+
+impl RedisShared {
+    pub(crate) fn new(db: &Db) -> RedisShared {
+        let shared = RedisShared {
+            clients: Clients::default(),
+            pubsub: PubSub::default(),
+            monitors: Monitors::default(),
+            slowlog: SlowLog::default(),
+            config: Config::default(),
+            commands_run: AtomicU64::new(0),
+            started_at: Instant::now(),
+            last_save_seconds: AtomicI64::new(0),
+        };
+        shared.note_saved(db);
+        shared
+    }
+
+    /// A checkpoint was asked for.
+    pub(crate) fn note_saved(&self, db: &Db) {
+        let seconds = i64::try_from(db.clock_now().0 / 1_000).unwrap_or(i64::MAX);
+        self.last_save_seconds.store(seconds, Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_save_seconds(&self) -> i64 {
+        self.last_save_seconds.load(Ordering::Relaxed)
+    }
 }

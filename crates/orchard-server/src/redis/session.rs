@@ -2,6 +2,8 @@
 
 use super::clients::Client;
 use super::command::Command;
+use super::effects::Effects;
+use super::pubsub::Subscriptions;
 use bytes::Bytes;
 use orchard_wire::resp::{OwnedArgs, RespVersion};
 use orcharddb::{Key, UnixMillis, Versionstamp};
@@ -52,6 +54,10 @@ pub(crate) struct Session {
     pub(crate) multi: Option<Multi>,
     pub(crate) watched: Vec<Watched>,
     pub(crate) reply_mode: ReplyMode,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) is_monitor: bool,
+    /// While `EXEC` runs: what is to be done when it is known that it happened.
+    pub(crate) effects: Option<Effects>,
     /// The newest versionstamp that this connection was told of, and its time: what it reads is no older.
     pub(crate) own: (Versionstamp, UnixMillis),
     /// The connection ends after the replies so far.
@@ -71,6 +77,9 @@ impl Session {
             multi: None,
             watched: Vec::new(),
             reply_mode: ReplyMode::On,
+            subscriptions: Subscriptions::default(),
+            is_monitor: false,
+            effects: None,
             own: (Versionstamp::ZERO, UnixMillis(0)),
             is_closing: false,
         }
@@ -79,6 +88,11 @@ impl Session {
     /// A commit of this connection's was placed.
     pub(crate) fn note_own(&mut self, stamp: Versionstamp, time: UnixMillis) {
         self.own = (self.own.0.max(stamp), self.own.1.max(time));
+    }
+
+    /// Whether only commands about subscriptions may run: messages could not be told from replies.
+    pub(crate) fn only_listens(&self) -> bool {
+        self.subscriptions.is_any() && self.version == RespVersion::Two
     }
 
     /// Ends `MULTI` and `WATCH`.

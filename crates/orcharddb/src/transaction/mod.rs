@@ -48,6 +48,8 @@ pub struct Transaction<'a> {
     keys_read: BTreeMap<(SpaceId, Key), Option<Versionstamp>>,
     ranges_read: Vec<(SpaceId, KeyRange)>,
     overlay: Overlay,
+    /// The keys written, in order, and whether they are there after it; while somebody wants to know.
+    journal: Option<Vec<(SpaceId, Key, bool)>>,
     /// Ids drawn by this try.
     new_collections: Vec<CollectionId>,
 }
@@ -61,6 +63,7 @@ impl<'a> Transaction<'a> {
             keys_read: BTreeMap::new(),
             ranges_read: Vec::new(),
             overlay: Overlay::default(),
+            journal: None,
             new_collections: Vec::new(),
         }
     }
@@ -274,6 +277,9 @@ impl Transaction<'_> {
     /// Writes a value into any space.
     pub fn put_in(&mut self, space: SpaceId, key: Key, value: impl Into<Value>, expiry: Expiry) {
         let now = self.now();
+        if let Some(journal) = &mut self.journal {
+            journal.push((space, key.clone(), true));
+        }
         self.overlay.set(space, key, value.into(), expiry, now);
     }
 
@@ -288,6 +294,9 @@ impl Transaction<'_> {
 
     /// Removes a key of any space.
     pub fn delete_in(&mut self, space: SpaceId, key: Key) {
+        if let Some(journal) = &mut self.journal {
+            journal.push((space, key.clone(), false));
+        }
         self.overlay.delete(space, key);
     }
 
@@ -306,6 +315,16 @@ impl Transaction<'_> {
         let id = self.engine.new_collection_id();
         self.new_collections.push(id);
         id
+    }
+
+    /// Notes the keys that are written from now on, each time they are; deletes of ranges are not noted.
+    pub fn start_journal(&mut self) {
+        self.journal = Some(Vec::new());
+    }
+
+    /// What was noted: space, key, and whether it was set rather than removed.
+    pub fn take_journal(&mut self) -> Vec<(SpaceId, Key, bool)> {
+        self.journal.take().unwrap_or_default()
     }
 
     /// Whether nothing would be written.

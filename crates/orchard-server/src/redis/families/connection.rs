@@ -50,7 +50,9 @@ static CLIENT_COMMANDS: &[Command] = &[
 ];
 
 fn ping(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
-    let _ = cx;
+    if cx.session.only_listens() && args.len() <= 2 {
+        return Ok(Reply::Array(vec![Reply::Static("pong"), Reply::bulk(args.at(1))]));
+    }
     match args.len() {
         1 => Ok(Reply::Simple("PONG".into())),
         2 => Ok(Reply::Bulk(args.shared(1))),
@@ -70,6 +72,9 @@ fn quit(cx: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisError> {
 fn reset(cx: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisError> {
     let session = &mut *cx.session;
     session.discard();
+    cx.server.redis.pubsub.unsubscribe_all(&session.client, &mut session.subscriptions);
+    cx.server.redis.monitors.remove(session.client.id);
+    session.is_monitor = false;
     session.database = 0;
     session.version = RespVersion::Two;
     session.reply_mode = ReplyMode::On;
@@ -234,12 +239,14 @@ fn client_info(cx: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisE
 fn client_list(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let mut wanted_ids = None;
     let mut wants_none = false;
+    let mut listens = None;
     match (args.get(2), args.len()) {
         (None, _) => {}
         (Some(option), 4) if option.eq_ignore_ascii_case(b"type") => {
             match args.at(3).to_ascii_lowercase().as_slice() {
-                b"normal" => {}
-                b"pubsub" | b"master" | b"replica" | b"slave" => wants_none = true,
+                b"normal" => listens = Some(false),
+                b"pubsub" => listens = Some(true),
+                b"master" | b"replica" | b"slave" => wants_none = true,
                 _ => {
                     let word = shown(args.at(3), 128);
                     return Err(RedisError::err(format_args!("Unknown client type '{word}'")));
@@ -256,7 +263,7 @@ fn client_list(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, Red
     for client in cx.server.redis.clients.all() {
         let is_wanted =
             wanted_ids.as_ref().is_none_or(|ids| ids.iter().any(|id| u64::try_from(*id) == Ok(client.id)));
-        if is_wanted && !wants_none {
+        if is_wanted && !wants_none && listens.is_none_or(|listens| listens == client.listens()) {
             text.push_str(&describe(&client));
         }
     }
@@ -270,16 +277,26 @@ fn describe(client: &Client) -> String {
         |address: Option<std::net::SocketAddr>| address.map_or(String::new(), |address| address.to_string());
     let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
     let idle = seen.active_at.unwrap_or(client.connected_at).elapsed().as_secs();
-    let flags = match (seen.queued, seen.is_blocked) {
-        (_, true) => "b",
-        (Some(_), false) => "x",
-        (None, false) => "N",
-    };
+    let mut flags = String::new();
+    for (is, flag) in [
+        (seen.is_monitor, 'O'),
+        (seen.subscriptions != [0, 0, 0], 'P'),
+        (seen.queued.is_some(), 'x'),
+        (seen.is_blocked, 'b'),
+    ] {
+        if is {
+            flags.push(flag);
+        }
+    }
+    if flags.is_empty() {
+        flags.push('N');
+    }
+    let [channels, patterns, shards] = seen.subscriptions;
     let mut line = String::new();
     // Writing to a `String` cannot fail.
     let _ = writeln!(
         line,
-        "id={} addr={} laddr={} fd=-1 name={} age={} idle={idle} flags={flags} db={} sub=0 psub=0 ssub=0 multi={} \
+        "id={} addr={} laddr={} fd=-1 name={} age={} idle={idle} flags={flags} db={} sub={channels} psub={patterns} ssub={shards} multi={} \
          qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} \
          user=default redir=-1 resp={} lib-name={} lib-ver={} watch={}",
         client.id,
@@ -308,6 +325,8 @@ struct Victims {
     address: Option<String>,
     local_address: Option<String>,
     is_type_absent: bool,
+    /// Only those that listen to channels, or only those that do not.
+    listens: Option<bool>,
     keeps_self: bool,
 }
 
@@ -327,8 +346,9 @@ impl Victims {
                 b"addr" => victims.address = Some(text()),
                 b"laddr" => victims.local_address = Some(text()),
                 b"type" => match value.to_ascii_lowercase().as_slice() {
-                    b"normal" => {}
-                    b"pubsub" | b"master" | b"replica" | b"slave" => victims.is_type_absent = true,
+                    b"normal" => victims.listens = Some(false),
+                    b"pubsub" => victims.listens = Some(true),
+                    b"master" | b"replica" | b"slave" => victims.is_type_absent = true,
                     _ => return Err(RedisError::err(format_args!("Unknown client type '{}'", text()))),
                 },
                 b"user" if value == b"default" => {}
@@ -350,6 +370,9 @@ impl Victims {
             wanted.as_ref().is_none_or(|wanted| address.is_some_and(|address| address.to_string() == *wanted))
         };
         if self.is_type_absent || (self.keeps_self && client.id == own) {
+            return false;
+        }
+        if self.listens.is_some_and(|listens| listens != client.listens()) {
             return false;
         }
         self.id.is_none_or(|id| u64::try_from(id) == Ok(client.id))

@@ -1,0 +1,183 @@
+//! `CONFIG`: Redis's parameters, as far as they mean something here.
+//!
+//! What Redis tunes by them (encodings, forks, replicas) does not exist: those parameters show Redis's defaults, because
+//! clients read some of them, and cannot be set to anything else.
+
+use super::DATABASES;
+use super::error::RedisError;
+use super::notify::Classes;
+use crate::Server;
+use orchard_wire::resp::number::parse_integer;
+use orcharddb::Durability;
+use orcharddb::limits::VALUE_SIZE_BYTES_MAX;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Parameters that `CONFIG SET` changes, next to those of the slow log.
+#[derive(Default)]
+pub(crate) struct Config {
+    notify: AtomicU32,
+}
+
+impl Config {
+    /// Which keyspace notifications are sent.
+    pub(crate) fn notify(&self) -> Classes {
+        Classes::from_bits(self.notify.load(Ordering::Relaxed))
+    }
+}
+
+/// Parameters with Redis's default, which have no effect here.
+const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("activedefrag", "no"),
+    ("active-expire-effort", "1"),
+    ("activerehashing", "yes"),
+    ("appenddirname", "appendonlydir"),
+    ("appendfilename", "appendonly.aof"),
+    ("auto-aof-rewrite-min-size", "67108864"),
+    ("auto-aof-rewrite-percentage", "100"),
+    ("busy-reply-threshold", "5000"),
+    ("client-output-buffer-limit", "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60"),
+    ("client-query-buffer-limit", "1073741824"),
+    ("cluster-enabled", "no"),
+    ("daemonize", "no"),
+    ("dbfilename", "dump.rdb"),
+    ("dynamic-hz", "yes"),
+    ("hash-max-listpack-entries", "512"),
+    ("hash-max-listpack-value", "64"),
+    ("hash-max-ziplist-entries", "512"),
+    ("hash-max-ziplist-value", "64"),
+    ("hz", "10"),
+    ("io-threads", "1"),
+    ("latency-monitor-threshold", "0"),
+    ("latency-tracking", "yes"),
+    ("lazyfree-lazy-user-del", "no"),
+    ("lazyfree-lazy-user-flush", "no"),
+    ("list-compress-depth", "0"),
+    ("list-max-listpack-size", "-2"),
+    ("list-max-ziplist-size", "-2"),
+    ("loglevel", "notice"),
+    ("lua-time-limit", "5000"),
+    ("maxmemory-policy", "noeviction"),
+    ("maxmemory-samples", "5"),
+    ("min-replicas-to-write", "0"),
+    ("protected-mode", "yes"),
+    ("replicaof", ""),
+    ("replica-read-only", "yes"),
+    ("save", ""),
+    ("set-max-intset-entries", "512"),
+    ("slave-read-only", "yes"),
+    ("stop-writes-on-bgsave-error", "yes"),
+    ("stream-node-max-bytes", "4096"),
+    ("stream-node-max-entries", "100"),
+    ("supervised", "no"),
+    ("tcp-backlog", "511"),
+    ("tcp-keepalive", "300"),
+    ("timeout", "0"),
+    ("tracking-table-max-keys", "1000000"),
+    ("unixsocket", ""),
+    ("zset-max-listpack-entries", "128"),
+    ("zset-max-listpack-value", "64"),
+    ("zset-max-ziplist-entries", "128"),
+    ("zset-max-ziplist-value", "64"),
+];
+
+/// Parameters that tell of this server.
+const OWN: &[&str] = &[
+    "appendfsync",
+    "appendonly",
+    "bind",
+    "databases",
+    "maxclients",
+    "maxmemory",
+    "notify-keyspace-events",
+    "port",
+    "proto-max-bulk-len",
+    "requirepass",
+    "slowlog-log-slower-than",
+    "slowlog-max-len",
+];
+
+/// The value of a parameter.
+pub(crate) fn get(server: &Server, name: &str) -> Option<String> {
+    let stats = || server.db.stats();
+    Some(match name {
+        "appendfsync" => match server.db.durability() {
+            Durability::Fsync => "always",
+            Durability::Os => "everysec",
+            _ => "no",
+        }
+        .to_owned(),
+        // What is acknowledged at these levels is kept.
+        "appendonly" => if server.db.durability() == Durability::None { "no" } else { "yes" }.to_owned(),
+        "bind" => server.options.listen.ip().to_string(),
+        "databases" => DATABASES.to_string(),
+        "maxclients" => server.options.connections_max.to_string(),
+        "maxmemory" => stats().memory_limit_bytes.to_string(),
+        "notify-keyspace-events" => server.redis.config.notify().text(),
+        "port" => server.options.listen.port().to_string(),
+        "proto-max-bulk-len" => VALUE_SIZE_BYTES_MAX.to_string(),
+        // Never the secret.
+        "requirepass" => String::new(),
+        "slowlog-log-slower-than" => server.redis.slowlog.threshold_us().to_string(),
+        "slowlog-max-len" => server.redis.slowlog.length_max().to_string(),
+        _ => WITHOUT_EFFECT.iter().find(|(known, _)| *known == name)?.1.to_owned(),
+    })
+}
+
+/// The names of all parameters.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    OWN.iter().copied().chain(WITHOUT_EFFECT.iter().map(|(name, _)| *name))
+}
+
+/// A change that has been looked at and not made yet.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Nothing,
+    Notify(Classes),
+    SlowerThan(i64),
+    SlowLength(usize),
+}
+
+/// What setting a parameter means.
+pub(crate) fn check(server: &Server, name: &[u8], value: &[u8]) -> Result<Change, RedisError> {
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    let failed = |why: &str| {
+        RedisError::err(format_args!("CONFIG SET failed (possibly related to argument '{name}') - {why}"))
+    };
+    match name.as_str() {
+        "notify-keyspace-events" => Classes::parse(value)
+            .map(Change::Notify)
+            .ok_or_else(|| failed("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")),
+        "slowlog-log-slower-than" => match parse_integer(value) {
+            None => Err(failed("argument couldn't be parsed into an integer")),
+            Some(threshold) if threshold < -1 => {
+                Err(failed("argument must be between -1 and 9223372036854775807 inclusive"))
+            }
+            Some(threshold) => Ok(Change::SlowerThan(threshold)),
+        },
+        "slowlog-max-len" => match parse_integer(value) {
+            None => Err(failed("argument couldn't be parsed into an integer")),
+            Some(length) => match usize::try_from(length) {
+                Ok(length) => Ok(Change::SlowLength(length)),
+                Err(_) => Err(failed("argument must be between 0 and 9223372036854775807 inclusive")),
+            },
+        },
+        _ => match get(server, &name) {
+            // To what it is: tools do so on connect.
+            Some(is) if is.as_bytes() == value && name != "requirepass" => Ok(Change::Nothing),
+            Some(_) => Err(failed("can't set immutable config")),
+            None => Err(RedisError::err(format_args!(
+                "Unknown option or number of arguments for CONFIG SET - '{name}'"
+            ))),
+        },
+    }
+}
+
+/// Makes a change.
+pub(crate) fn apply(server: &Server, change: Change) {
+    match change {
+        Change::Nothing => {}
+        Change::Notify(classes) => server.redis.config.notify.store(classes.bits(), Ordering::Relaxed),
+        Change::SlowerThan(threshold_us) => server.redis.slowlog.set_threshold_us(threshold_us),
+        Change::SlowLength(length) => server.redis.slowlog.set_length_max(length),
+    }
+}

@@ -1,0 +1,182 @@
+//! `INFO`: the sections and fields that clients and monitoring read, where there is something true to say.
+
+use super::REDIS_VERSION;
+use super::databases;
+use crate::Server;
+use crate::redis::DATABASES;
+use orcharddb::{Durability, KeyRange, Stats};
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+
+/// Sections in their order, and whether a plain `INFO` shows them.
+const SECTIONS: [(&str, &str, bool); 10] = [
+    ("server", "Server", true),
+    ("clients", "Clients", true),
+    ("memory", "Memory", true),
+    ("persistence", "Persistence", true),
+    ("stats", "Stats", true),
+    ("replication", "Replication", true),
+    ("modules", "Modules", true),
+    ("errorstats", "Errorstats", true),
+    ("cluster", "Cluster", true),
+    ("keyspace", "Keyspace", true),
+];
+
+/// The text; `wanted` are names in lower case, none for the usual ones.
+pub(crate) fn render(server: &Server, wanted: &[String]) -> String {
+    let takes_all = wanted.iter().any(|name| name == "all" || name == "everything" || name == "default");
+    let stats = server.db.stats();
+    let mut text = String::new();
+    for (name, title, is_usual) in SECTIONS {
+        let is_wanted =
+            if wanted.is_empty() || takes_all { is_usual } else { wanted.iter().any(|word| word == name) };
+        if !is_wanted {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str("\r\n");
+        }
+        text.push_str(&format!("# {title}\r\n"));
+        for (field, value) in fields(name, server, &stats) {
+            // Writing to a `String` cannot fail.
+            let _ = write!(text, "{field}:{value}\r\n");
+        }
+    }
+    text
+}
+
+type Fields = Vec<(String, String)>;
+
+fn fields(section: &str, server: &Server, stats: &Stats) -> Fields {
+    let mut fields = Fields::new();
+    let mut add =
+        |name: &str, value: &dyn std::fmt::Display| fields.push((name.to_owned(), value.to_string()));
+    let redis = &server.redis;
+    let uptime = redis.started_at.elapsed().as_secs();
+    match section {
+        "server" => {
+            add("redis_version", &REDIS_VERSION);
+            add("redis_mode", &"standalone");
+            add("orchard_version", &env!("CARGO_PKG_VERSION"));
+            add("os", &format_args!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
+            add("arch_bits", &usize::BITS);
+            add("process_id", &std::process::id());
+            add("tcp_port", &server.options.listen.port());
+            add("server_time_usec", &(u128::from(server.db.clock_now().0) * 1_000));
+            add("uptime_in_seconds", &uptime);
+            add("uptime_in_days", &(uptime / 86_400));
+            add("hz", &10);
+            add("configured_hz", &10);
+            add("config_file", &"");
+            add("io_threads_active", &0);
+        }
+        "clients" => {
+            let blocked = redis.clients.all().iter().filter(|client| client.seen.lock().is_blocked).count();
+            add("connected_clients", &redis.clients.count());
+            add("cluster_connections", &0);
+            add("maxclients", &server.options.connections_max);
+            add("blocked_clients", &blocked);
+            add("tracking_clients", &0);
+            add("clients_in_timeout_table", &0);
+        }
+        "memory" => {
+            let dataset = stats.key_bytes + stats.resident_value_bytes;
+            add("used_memory", &stats.memory_bytes);
+            add("used_memory_human", &human(stats.memory_bytes));
+            add("used_memory_dataset", &dataset);
+            add("used_memory_overhead", &stats.memory_bytes.saturating_sub(dataset));
+            add("maxmemory", &stats.memory_limit_bytes);
+            add("maxmemory_human", &human(stats.memory_limit_bytes));
+            add("maxmemory_policy", &"noeviction");
+            add("mem_allocator", &"rust");
+            add("active_defrag_running", &0);
+            add("lazyfree_pending_objects", &stats.deleted_ranges);
+        }
+        "persistence" => {
+            let durability = match server.db.durability() {
+                Durability::Fsync => "fsync",
+                Durability::Os => "os",
+                _ => "none",
+            };
+            add("loading", &0);
+            add("async_loading", &0);
+            add("rdb_bgsave_in_progress", &0);
+            add("rdb_last_save_time", &redis.last_save_seconds());
+            add("rdb_last_bgsave_status", &"ok");
+            add("aof_enabled", &u8::from(server.db.durability() != Durability::None));
+            add("aof_rewrite_in_progress", &0);
+            add(
+                "aof_last_write_status",
+                &if stats.poisoned.is_some() || stats.disk_full { "err" } else { "ok" },
+            );
+            add("aof_current_size", &stats.log_bytes);
+            add("orchard_durability", &durability);
+            add("orchard_versionstamp", &stats.visible);
+            add("orchard_segment_bytes", &stats.segment_bytes);
+        }
+        "stats" => {
+            let [channels, patterns, shards] = redis.pubsub.counts();
+            add("total_connections_received", &redis.clients.opened());
+            add("total_commands_processed", &redis.commands_run.load(Ordering::Relaxed));
+            add("rejected_connections", &0);
+            add("evicted_keys", &0);
+            add("pubsub_channels", &channels);
+            add("pubsub_patterns", &patterns);
+            add("pubsubshard_channels", &shards);
+            add("tracking_total_keys", &0);
+            add("orchard_commits", &stats.commits);
+            add("orchard_groups", &stats.groups);
+            add("orchard_log_syncs", &stats.syncs);
+        }
+        "replication" => {
+            add("role", &"master");
+            add("connected_slaves", &0);
+            add("master_failover_state", &"no-failover");
+            add("master_repl_offset", &0);
+            add("repl_backlog_active", &0);
+        }
+        "cluster" => add("cluster_enabled", &0),
+        "keyspace" => {
+            for database in 0..DATABASES {
+                let count = count(server, database);
+                if count > 0 {
+                    let name = format!("db{database}");
+                    add(&name, &format_args!("keys={count},expires=0,avg_ttl=0"));
+                }
+            }
+        }
+        _ => {}
+    }
+    fields
+}
+
+/// Keys of a database.
+fn count(server: &Server, database: u32) -> u64 {
+    let space = server.db.database(&databases::name(database)).ok().flatten();
+    space.map_or(0, |space| server.db.count_in(space, &KeyRange::all()))
+}
+
+/// `967.05K`.
+fn human(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "K", "M", "G", "T"];
+    let mut scaled = bytes as f64;
+    let mut unit = 0;
+    while scaled >= 1024.0 && unit + 1 < UNITS.len() {
+        scaled /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes}B") } else { format!("{scaled:.2}{}", UNITS.get(unit).unwrap_or(&"")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::human;
+
+    #[test]
+    fn sizes_for_people() {
+        assert_eq!(
+            (human(512).as_str(), human(990_256).as_str(), human(1 << 30).as_str()),
+            ("512B", "967.05K", "1.00G")
+        );
+    }
+}

@@ -1,0 +1,286 @@
+//! Keyspace notifications: which events a command that wrote something gives.
+//!
+//! - Events are messages on `__keyspace@N__:key` and `__keyevent@N__:event`. They are sent when the commit has its place, and
+//!   leave for the listeners when it is durable.
+//! - They follow from the command and from the keys that it touched ([`Touched`]), so no handler has to think of them. A
+//!   command that changed nothing gives none.
+
+use super::pubsub::Kind;
+use bytes::Bytes;
+use orchard_wire::resp::Args;
+use orcharddb::{Key, tuple};
+
+/// Which events are sent: the letters of `notify-keyspace-events`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Classes(u32);
+
+const LETTERS: [(char, u32); 14] = [
+    ('g', 1),
+    ('$', 1 << 1),
+    ('l', 1 << 2),
+    ('s', 1 << 3),
+    ('h', 1 << 4),
+    ('z', 1 << 5),
+    ('x', 1 << 6),
+    ('e', 1 << 7),
+    ('t', 1 << 8),
+    ('d', 1 << 9),
+    ('K', 1 << 10),
+    ('E', 1 << 11),
+    ('m', 1 << 12),
+    ('n', 1 << 13),
+];
+/// `A` stands for these.
+const ALL: Classes = Classes(0x3ff);
+const KEYSPACE: Classes = Classes(1 << 10);
+const KEYEVENT: Classes = Classes(1 << 11);
+const GENERIC: Classes = Classes(1);
+const STRING: Classes = Classes(1 << 1);
+const LIST: Classes = Classes(1 << 2);
+const SET: Classes = Classes(1 << 3);
+const HASH: Classes = Classes(1 << 4);
+const ZSET: Classes = Classes(1 << 5);
+
+impl Classes {
+    /// The classes that letters name; `None` if one names nothing.
+    pub(crate) fn parse(text: &[u8]) -> Option<Classes> {
+        let mut classes = 0;
+        for byte in text {
+            let letter = char::from(*byte);
+            classes |= match letter {
+                'A' => ALL.0,
+                _ => LETTERS.iter().find(|(known, _)| *known == letter)?.1,
+            };
+        }
+        Some(Classes(classes))
+    }
+
+    /// As Redis writes them.
+    pub(crate) fn text(self) -> String {
+        let mut text = String::new();
+        if self.0 & ALL.0 == ALL.0 {
+            text.push('A');
+        }
+        for (letter, bit) in LETTERS {
+            let is_in_all = ALL.0 & bit != 0 && self.0 & ALL.0 == ALL.0;
+            if self.0 & bit != 0 && !is_in_all {
+                text.push(letter);
+            }
+        }
+        text
+    }
+
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) fn from_bits(bits: u32) -> Classes {
+        Classes(bits)
+    }
+
+    fn has(self, other: Classes) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether anything is ever sent.
+    pub(crate) fn is_any(self) -> bool {
+        self.has(KEYSPACE) || self.has(KEYEVENT)
+    }
+}
+
+/// A key that a command wrote: its database, and whether it is there now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Touched {
+    pub(crate) database: u32,
+    pub(crate) key: Key,
+    pub(crate) is_there: bool,
+}
+
+/// Something that happened to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Event {
+    class: Classes,
+    name: &'static str,
+}
+
+const fn event(class: Classes, name: &'static str) -> Event {
+    Event { class, name }
+}
+
+const DEL: Event = event(GENERIC, "del");
+
+/// What a command says of a key that it wrote.
+enum Rule {
+    /// This; then `del` if it was removed.
+    Changed(Event),
+    /// This, or `del` if it was removed.
+    Stored(Event),
+}
+
+/// The rule of a command, by its name and arguments.
+fn rule(name: &str, args: Args<'_>) -> Option<Rule> {
+    let has = |word: &[u8]| args.iter().skip(3).any(|arg| arg.eq_ignore_ascii_case(word));
+    Some(match name {
+        "set" | "mset" | "msetnx" | "setnx" | "getset" | "setex" | "psetex" => {
+            Rule::Stored(event(STRING, "set"))
+        }
+        "append" => Rule::Changed(event(STRING, "append")),
+        "setrange" => Rule::Changed(event(STRING, "setrange")),
+        "incr" | "incrby" | "decr" | "decrby" => Rule::Changed(event(STRING, "incrby")),
+        "incrbyfloat" => Rule::Changed(event(STRING, "incrbyfloat")),
+        "setbit" | "bitfield" => Rule::Changed(event(STRING, "setbit")),
+        "bitop" => Rule::Stored(event(STRING, "set")),
+        "getex" if has(b"persist") => Rule::Stored(event(GENERIC, "persist")),
+        "getex" | "expire" | "pexpire" | "expireat" | "pexpireat" => Rule::Stored(event(GENERIC, "expire")),
+        "persist" => Rule::Stored(event(GENERIC, "persist")),
+        "copy" => Rule::Stored(event(GENERIC, "copy_to")),
+        "del" | "unlink" | "getdel" => Rule::Stored(DEL),
+        "lpush" | "lpushx" => Rule::Changed(event(LIST, "lpush")),
+        "rpush" | "rpushx" => Rule::Changed(event(LIST, "rpush")),
+        "lpop" | "blpop" => Rule::Changed(event(LIST, "lpop")),
+        "rpop" | "brpop" => Rule::Changed(event(LIST, "rpop")),
+        "lmpop" | "blmpop" => {
+            let is_left = args.iter().skip(2).any(|arg| arg.eq_ignore_ascii_case(b"left"));
+            Rule::Changed(event(LIST, if is_left { "lpop" } else { "rpop" }))
+        }
+        "lset" => Rule::Changed(event(LIST, "lset")),
+        "linsert" => Rule::Changed(event(LIST, "linsert")),
+        "lrem" => Rule::Changed(event(LIST, "lrem")),
+        "ltrim" => Rule::Changed(event(LIST, "ltrim")),
+        "hset" | "hmset" | "hsetnx" => Rule::Changed(event(HASH, "hset")),
+        "hdel" => Rule::Changed(event(HASH, "hdel")),
+        "hincrby" => Rule::Changed(event(HASH, "hincrby")),
+        "hincrbyfloat" => Rule::Changed(event(HASH, "hincrbyfloat")),
+        "sadd" => Rule::Changed(event(SET, "sadd")),
+        "srem" => Rule::Changed(event(SET, "srem")),
+        "spop" => Rule::Changed(event(SET, "spop")),
+        "sinterstore" => Rule::Stored(event(SET, "sinterstore")),
+        "sunionstore" => Rule::Stored(event(SET, "sunionstore")),
+        "sdiffstore" => Rule::Stored(event(SET, "sdiffstore")),
+        "zadd" if has(b"incr") => Rule::Changed(event(ZSET, "zincr")),
+        "zadd" => Rule::Changed(event(ZSET, "zadd")),
+        "zincrby" => Rule::Changed(event(ZSET, "zincr")),
+        "zrem" => Rule::Changed(event(ZSET, "zrem")),
+        "zremrangebyrank" => Rule::Changed(event(ZSET, "zremrangebyrank")),
+        "zremrangebyscore" => Rule::Changed(event(ZSET, "zremrangebyscore")),
+        "zremrangebylex" => Rule::Changed(event(ZSET, "zremrangebylex")),
+        "zpopmin" | "bzpopmin" => Rule::Changed(event(ZSET, "zpopmin")),
+        "zpopmax" | "bzpopmax" => Rule::Changed(event(ZSET, "zpopmax")),
+        "zmpop" | "bzmpop" => {
+            let is_min = args.iter().skip(2).any(|arg| arg.eq_ignore_ascii_case(b"min"));
+            Rule::Changed(event(ZSET, if is_min { "zpopmin" } else { "zpopmax" }))
+        }
+        "zunionstore" => Rule::Stored(event(ZSET, "zunionstore")),
+        "zinterstore" => Rule::Stored(event(ZSET, "zinterstore")),
+        "zdiffstore" => Rule::Stored(event(ZSET, "zdiffstore")),
+        "zrangestore" => Rule::Stored(event(ZSET, "zrangestore")),
+        _ => return None,
+    })
+}
+
+/// The events of one command, each with the key that it tells of.
+fn events(name: &str, args: Args<'_>, touched: &[Touched]) -> Vec<(Event, Touched)> {
+    let find = |at: usize| {
+        let key = tuple::name(args.at(at)).ok();
+        key.and_then(|key| touched.iter().find(|touched| touched.key == key).cloned())
+    };
+    let mut found = Vec::new();
+    let mut add = |event: Event, touched: &Touched| found.push((event, touched.clone()));
+    let gone = |touched: &Touched| !touched.is_there;
+    match name {
+        "rename" | "renamenx" => {
+            if let (Some(from), Some(to)) = (find(1), find(2)) {
+                add(event(GENERIC, "rename_from"), &from);
+                add(event(GENERIC, "rename_to"), &to);
+            }
+        }
+        "move" => {
+            for touched in touched {
+                let name = if touched.is_there { "move_to" } else { "move_from" };
+                add(event(GENERIC, name), touched);
+            }
+        }
+        "smove" => {
+            if let Some(from) = find(1) {
+                add(event(SET, "srem"), &from);
+                if gone(&from) {
+                    add(DEL, &from);
+                }
+            }
+            if let Some(to) = find(2) {
+                add(event(SET, "sadd"), &to);
+            }
+        }
+        "rpoplpush" | "brpoplpush" | "lmove" | "blmove" => {
+            let is_move = name.ends_with("lmove");
+            let is_left = |at: usize| is_move && args.at(at).eq_ignore_ascii_case(b"left");
+            if let (Some(from), Some(to)) = (find(1), find(2)) {
+                let pushed = if !is_move || is_left(4) { "lpush" } else { "rpush" };
+                add(event(LIST, pushed), &to);
+                add(event(LIST, if is_left(3) { "lpop" } else { "rpop" }), &from);
+                if gone(&from) {
+                    add(DEL, &from);
+                }
+            }
+        }
+        _ => {
+            let Some(rule) = rule(name, args) else { return found };
+            for touched in touched {
+                match (&rule, touched.is_there) {
+                    (Rule::Changed(event), is_there) => {
+                        add(*event, touched);
+                        if !is_there {
+                            add(DEL, touched);
+                        }
+                    }
+                    (Rule::Stored(event), true) => {
+                        add(*event, touched);
+                        if sets_expiry(name, args) {
+                            add(super::notify::event(GENERIC, "expire"), touched);
+                        }
+                    }
+                    (Rule::Stored(_), false) => add(DEL, touched),
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Whether a command that stores a string gives it an expiry.
+fn sets_expiry(name: &str, args: Args<'_>) -> bool {
+    const OPTIONS: [&[u8]; 4] = [b"ex", b"px", b"exat", b"pxat"];
+    match name {
+        "setex" | "psetex" => true,
+        "set" => args.iter().skip(3).any(|arg| OPTIONS.iter().any(|option| arg.eq_ignore_ascii_case(option))),
+        _ => false,
+    }
+}
+
+/// The messages that tell of what a command did.
+pub(crate) fn messages(
+    classes: Classes,
+    name: &str,
+    args: Args<'_>,
+    touched: &[Touched],
+) -> Vec<(Kind, Bytes, Bytes)> {
+    let mut messages = Vec::new();
+    for (event, touched) in events(name, args, touched) {
+        if !classes.has(event.class) {
+            continue;
+        }
+        // Keys that are no single name are not seen here.
+        let Some(key) = tuple::decode_name(&touched.key) else { continue };
+        let key = Bytes::from(key);
+        let event = Bytes::from_static(event.name.as_bytes());
+        if classes.has(KEYSPACE) {
+            let channel = [format!("__keyspace@{}__:", touched.database).as_bytes(), &key].concat();
+            messages.push((Kind::Channel, Bytes::from(channel), event.clone()));
+        }
+        if classes.has(KEYEVENT) {
+            let channel = [format!("__keyevent@{}__:", touched.database).as_bytes(), &event].concat();
+            messages.push((Kind::Channel, Bytes::from(channel), key));
+        }
+    }
+    messages
+}

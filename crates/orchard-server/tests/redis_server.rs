@@ -1,0 +1,212 @@
+//! The Redis protocol: bitmaps, publish and subscribe, keyspace notifications, and the server about itself.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
+
+mod common;
+
+use common::TestServer;
+use common::redis::request;
+
+#[test]
+fn bitmaps_are_strings() {
+    let server = TestServer::memory();
+    let mut client = server.redis();
+    client.check(&[
+        ("SETBIT k 7 1", ":0"),
+        ("GETBIT k 7", ":1"),
+        ("GETBIT k 100", ":0"),
+        ("GET k", "\"\\x01\""),
+        ("SETBIT k 4294967296 1", "-ERR bit offset is not an integer or out of range"),
+        ("SETBIT k 200000000 1", "-ERR string exceeds maximum allowed size (proto-max-bulk-len)"),
+        ("SETBIT k 0 2", "-ERR bit is not an integer or out of range"),
+        ("SET k foobar", "+OK"),
+        ("BITCOUNT k", ":26"),
+        ("BITCOUNT k 1 1", ":6"),
+        ("BITCOUNT k 5 30 BIT", ":17"),
+        ("BITCOUNT k -1 -2", ":0"),
+        ("BITPOS k 0", ":0"),
+        ("BITPOS k 1 2", ":17"),
+        ("BITPOS nothing 1", ":-1"),
+        ("BITOP NOT all k", ":6"),
+        ("BITOP AND none k all", ":6"),
+        ("BITCOUNT none", ":0"),
+        ("BITOP NOT none k all", "-ERR BITOP NOT must be called with a single source key."),
+        ("BITOP OR none nothing", ":0"),
+        ("GET none", "nil"),
+        ("BITFIELD f INCRBY u2 100 1 OVERFLOW SAT INCRBY u2 102 1", "[:1, :1]"),
+        ("BITFIELD f INCRBY u2 100 3 OVERFLOW FAIL INCRBY u2 102 3", "[:0, nil]"),
+        ("BITFIELD f SET i8 #1 -100 GET i8 #1 GET u4 8", "[:0, :-100, :9]"),
+        ("BITFIELD f GET u64 0", "-ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is."),
+        ("BITFIELD_RO f GET u8 8", "[:156]"),
+        ("BITFIELD_RO f SET u8 8 1", "-ERR BITFIELD_RO only supports the GET subcommand"),
+    ]);
+}
+
+#[test]
+fn messages_reach_those_who_listen() {
+    let server = TestServer::memory();
+    let (mut old, mut new, mut speaker) = (server.redis(), server.redis(), server.redis());
+    old.write(&request(&["SUBSCRIBE", "news", "sport"]));
+    assert_eq!(old.read(), "[\"subscribe\", \"news\", :1]");
+    assert_eq!(old.read(), "[\"subscribe\", \"sport\", :2]");
+    new.run("HELLO 3");
+    assert_eq!(new.run("PSUBSCRIBE n*"), ">[\"psubscribe\", \"n*\", :1]");
+    speaker.check(&[
+        ("PUBLISH news hi", ":2"),
+        ("PUBLISH nobody hi", ":1"),
+        ("PUBSUB NUMSUB news weather", "[\"news\", :1, \"weather\", :0]"),
+        ("PUBSUB NUMPAT", ":1"),
+        ("PUBSUB CHANNELS s*", "[\"sport\"]"),
+    ]);
+    assert_eq!(old.read(), "[\"message\", \"news\", \"hi\"]");
+    assert_eq!(new.read(), ">[\"pmessage\", \"n*\", \"news\", \"hi\"]");
+    assert_eq!(new.read(), ">[\"pmessage\", \"n*\", \"nobody\", \"hi\"]");
+    assert_eq!(new.run("GET nothing"), "_", "version 3 may do other things, too");
+    new.write(&request(&["PUBLISH", "n", "own"]));
+    assert_eq!(new.read(), ">[\"pmessage\", \"n*\", \"n\", \"own\"]");
+    assert_eq!(new.read(), ":1");
+    old.check(&[
+        (
+            "GET k",
+            "-ERR Can't execute 'get': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+             context",
+        ),
+        ("PING", "[\"pong\", \"\"]"),
+        ("UNSUBSCRIBE news", "[\"unsubscribe\", \"news\", :1]"),
+        ("UNSUBSCRIBE", "[\"unsubscribe\", \"sport\", :0]"),
+        ("UNSUBSCRIBE", "[\"unsubscribe\", nil, :0]"),
+        ("GET k", "nil"),
+    ]);
+    // Inside of a transaction a message is sent if that happens, and then only.
+    assert_eq!(new.run("PSUBSCRIBE tx"), ">[\"psubscribe\", \"tx\", :2]");
+    for line in ["MULTI", "PUBLISH tx no", "DISCARD", "MULTI", "SET k v", "PUBLISH tx yes"] {
+        speaker.run(line);
+    }
+    assert_eq!(speaker.run("EXEC"), "[+OK, :1]");
+    assert_eq!(new.read(), ">[\"pmessage\", \"tx\", \"tx\", \"yes\"]");
+    assert_eq!(new.run("RESET"), "+RESET");
+    assert_eq!(speaker.run("PUBLISH tx late"), ":0");
+    drop(new);
+}
+
+#[test]
+fn a_listener_that_takes_nothing_is_disconnected() {
+    let server = TestServer::memory();
+    let (mut deaf, mut speaker) = (server.redis(), server.redis());
+    assert_eq!(deaf.run("SUBSCRIBE c"), "[\"subscribe\", \"c\", :1]");
+    let message = "x".repeat(1 << 20);
+    // What the kernel takes and what one connection may hold is less than this.
+    let mut receivers = 1;
+    for _ in 0..2_000 {
+        if receivers == 0 {
+            break;
+        }
+        receivers = speaker.send(&["PUBLISH", "c", &message])[1..].parse().expect("a count");
+    }
+    assert_eq!(receivers, 0, "it is gone");
+    assert_eq!(speaker.run("PING"), "+PONG");
+}
+
+#[test]
+fn changes_of_keys_are_told_after_the_commit() {
+    let server = TestServer::memory();
+    let (mut listener, mut client) = (server.redis(), server.redis());
+    assert_eq!(listener.run("PSUBSCRIBE __key*__:*"), "[\"psubscribe\", \"__key*__:*\", :1]");
+    client.check(&[
+        ("SET quiet 1", "+OK"),
+        ("CONFIG SET notify-keyspace-events KE$x", "+OK"),
+        ("CONFIG GET notify-*", "[\"notify-keyspace-events\", \"$xKE\"]"),
+        ("CONFIG SET notify-keyspace-events KEA", "+OK"),
+        ("SELECT 3", "+OK"),
+        ("SET k v EX 100", "+OK"),
+        ("SETBIT k 1 9", "-ERR bit is not an integer or out of range"),
+    ]);
+    let mut heard = |event: &str, key: &str| {
+        let by_key = format!("[\"pmessage\", \"__key*__:*\", \"__keyspace@3__:{key}\", \"{event}\"]");
+        let by_event = format!("[\"pmessage\", \"__key*__:*\", \"__keyevent@3__:{event}\", \"{key}\"]");
+        assert_eq!((listener.read(), listener.read()), (by_key, by_event));
+    };
+    heard("set", "k");
+    heard("expire", "k");
+    client.check(&[
+        ("MULTI", "+OK"),
+        ("SETBIT b 1 1", "+QUEUED"),
+        ("SET k w", "+QUEUED"),
+        ("EXEC", "[:0, +OK]"),
+    ]);
+    heard("setbit", "b");
+    heard("set", "k");
+}
+
+#[test]
+fn a_monitor_sees_commands_and_the_slow_log_keeps_them() {
+    let server = TestServer::memory();
+    let (mut watcher, mut client) = (server.redis(), server.redis());
+    assert_eq!(watcher.run("MONITOR"), "+OK");
+    client.check(&[
+        ("CONFIG SET slowlog-log-slower-than 0", "+OK"),
+        ("SET k secret", "+OK"),
+        ("AUTH hunter2", "+OK"),
+        ("GET k", "\"secret\""),
+        ("SLOWLOG RESET", "+OK"),
+        ("SET k v", "+OK"),
+        ("CONFIG SET slowlog-log-slower-than -1", "+OK"),
+        ("SLOWLOG GET junk", "-ERR value is not an integer or out of range"),
+    ]);
+    let seen: Vec<_> = (0..3).map(|_| watcher.read()).collect();
+    let words = |line: &str| line.split_once("] ").expect("a line").1.to_owned();
+    assert_eq!(words(&seen[0]), r#""SET" "k" "secret""#);
+    assert_eq!(words(&seen[1]), r#""AUTH" "(redacted)""#);
+    assert_eq!(words(&seen[2]), r#""GET" "k""#);
+    assert!(client.run("SLOWLOG GET").contains("[\"SET\", \"k\", \"v\"]"));
+    assert!(client.run("CLIENT LIST").contains(" flags=O "));
+}
+
+#[test]
+fn the_server_tells_of_itself() {
+    let server = TestServer::memory();
+    let mut client = server.redis();
+    let info = client.run("INFO");
+    for field in
+        ["redis_version:7.", "redis_mode:standalone", "connected_clients:1", "role:master", "loading:0"]
+    {
+        assert!(info.contains(field), "{field} in {info}");
+    }
+    client.run("SET k v");
+    assert_eq!(client.run("INFO keyspace"), "\"# Keyspace\\r\\ndb0:keys=1,expires=0,avg_ttl=0\\r\\n\"");
+    assert!(client.run("INFO nonsense") == "\"\"");
+    client.check(&[
+        ("CONFIG GET databases", "[\"databases\", \"16\"]"),
+        ("CONFIG GET nonsense", "[]"),
+        (
+            "CONFIG SET port 1",
+            "-ERR CONFIG SET failed (possibly related to argument 'port') - can't set immutable config",
+        ),
+        ("CONFIG SET nonsense 1", "-ERR Unknown option or number of arguments for CONFIG SET - 'nonsense'"),
+        ("CONFIG NONSENSE", "-ERR unknown subcommand 'NONSENSE'. Try CONFIG HELP."),
+        (
+            "COMMAND INFO GET",
+            "[[\"get\", :2, [+readonly, +fast], :1, :1, :1, [+@string, +@read, +@fast], [], [], []]]",
+        ),
+        ("COMMAND INFO nonsense", "[nil-array]"),
+        ("COMMAND GETKEYS SET k v", "[\"k\"]"),
+        ("COMMAND GETKEYS PING", "-ERR The command has no key arguments"),
+        ("COMMAND GETKEYS NONSENSE x", "-ERR Invalid command specified"),
+        ("COMMAND LIST FILTERBY PATTERN bitf*", "[\"bitfield\", \"bitfield_ro\"]"),
+        ("MEMORY USAGE nothing", "nil"),
+        ("SAVE", "+OK"),
+        ("BGSAVE", "+Background saving started"),
+        ("ROLE", "[\"master\", :0, []]"),
+        (
+            "SHUTDOWN NOSAVE",
+            "-ERR SHUTDOWN is not available: stop the server with SIGTERM, which flushes everything first",
+        ),
+        ("LATENCY LATEST", "[]"),
+    ]);
+    let count: usize = client.run("COMMAND COUNT")[1..].parse().expect("a count");
+    client.write(&request(&["COMMAND"]));
+    assert!(count > 20 && client.read().matches("[\"").count() > count);
+    let time = client.run("TIME");
+    assert!(time.starts_with("[\"1") || time.starts_with("[\"2"), "{time}");
+    assert!(client.run("LASTSAVE")[1..].parse::<u64>().expect("seconds") > 1_600_000_000);
+}

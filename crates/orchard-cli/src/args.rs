@@ -39,8 +39,12 @@ pub enum Command {
     Scan(Client<ScanArgs>),
     /// Add to a number
     Incr(Client<IncrArgs>),
+    /// Change when a key expires
+    Touch(Client<TouchArgs>),
     /// Show numbers about a database
     Stats(Client<StatsArgs>),
+    /// Run operations, one a line of JSON, and print a result a line
+    Batch(BatchArgs),
     /// Work on a database line by line
     Repl(TargetFlags),
     /// Write the entries of an NDJSON file
@@ -75,6 +79,8 @@ pub enum ClientCommand {
     Scan(ScanArgs),
     /// Add to a number
     Incr(IncrArgs),
+    /// Change when a key expires
+    Touch(TouchArgs),
     /// Show numbers about a database
     Stats(StatsArgs),
 }
@@ -175,9 +181,28 @@ pub struct PutArgs {
     /// What the value is
     #[arg(long = "type", value_name = "TYPE", default_value = "text")]
     pub value_type: TypeArg,
-    /// Let the entry expire after so long, as 30s, 10m or 7d
+    /// Let the entry expire after so long, as 30s, 10m or 7d; `keep`: when it would have anyway
     #[arg(long, value_name = "DURATION")]
     pub ttl: Option<String>,
+    /// Let the entry expire at this time, as 2030-01-01T00:00:00Z
+    #[arg(long, value_name = "TIME", conflicts_with = "ttl")]
+    pub expires_at: Option<String>,
+}
+
+/// `orchard touch`
+#[derive(Args, Debug)]
+pub struct TouchArgs {
+    /// The key
+    pub key: String,
+    /// After so long, as 30s, 10m or 7d
+    #[arg(long, value_name = "DURATION", required_unless_present_any = ["expires_at", "never"])]
+    pub ttl: Option<String>,
+    /// At this time, as 2030-01-01T00:00:00Z
+    #[arg(long, value_name = "TIME", conflicts_with = "ttl")]
+    pub expires_at: Option<String>,
+    /// Not at all
+    #[arg(long, conflicts_with_all = ["ttl", "expires_at"])]
+    pub never: bool,
 }
 
 /// `orchard delete`
@@ -207,6 +232,9 @@ pub struct IncrArgs {
     /// The type of the number
     #[arg(long = "type", value_name = "TYPE", default_value = "int")]
     pub number_type: NumberArg,
+    /// Let the entry expire after so long; without it the expiry stays as it is
+    #[arg(long, value_name = "DURATION")]
+    pub ttl: Option<String>,
 }
 
 /// A range of keys.
@@ -252,9 +280,23 @@ pub struct ScanArgs {
 /// `orchard stats`
 #[derive(Args, Debug)]
 pub struct StatsArgs {
+    /// Count entries by the beginning of their keys; reads every key
+    #[arg(long)]
+    pub by_prefix: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `orchard batch`
+#[derive(Args, Debug)]
+pub struct BatchArgs {
+    /// Which database.
+    #[command(flatten)]
+    pub target: TargetFlags,
+    /// The file, with lines as {"op": "get"|"put"|"delete", "key": .., "value": .., "ttl": ..}; `-` reads standard input
+    #[arg(default_value = "-")]
+    pub file: PathBuf,
 }
 
 /// `orchard import`

@@ -2,15 +2,15 @@
 
 use crate::args::{
     CheckArgs, ClientCommand, DeleteArgs, GetArgs, IncrArgs, NumberArg, PutArgs, RangeArgs, ScanArgs,
-    StatsArgs, TypeArg,
+    StatsArgs, TouchArgs, TypeArg,
 };
 use crate::error::{CliError, Result, stdout};
 use crate::settings::process_environment;
 use crate::target::{ScanRequest, Target, open_directory};
-use crate::{files, keys, stats, units};
+use crate::{files, keys, prefixes, stats, units};
 use orchard_client::{Moment, Window};
 use orchard_types::arithmetic::{self, Bounds};
-use orchard_wire::{duration, entry_json, value_json};
+use orchard_wire::{commit_json, entry_json, value_json};
 use orcharddb::{Commit, Entry, Expiry, NumberOp, Operation, SpaceId};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -48,6 +48,7 @@ pub fn run(target: &mut Target, command: &ClientCommand, screen: &mut Screen<'_>
         ClientCommand::Delete(args) => delete(target, args, screen)?,
         ClientCommand::Scan(args) => scan(target, args, screen)?,
         ClientCommand::Incr(args) => incr(target, args, screen)?,
+        ClientCommand::Touch(args) => touch(target, args, screen)?,
         ClientCommand::Stats(args) => show_stats(target, args, screen)?,
     };
     screen.out.flush().map_err(stdout)?;
@@ -57,12 +58,7 @@ pub fn run(target: &mut Target, command: &ClientCommand, screen: &mut Screen<'_>
 fn get(target: &mut Target, args: &GetArgs, screen: &mut Screen<'_>) -> Result<bool> {
     let key = keys::parse(&args.key)?;
     let Some(entry) = target.get(&key)? else {
-        if screen.repl {
-            screen.line("(not found)")?;
-        } else {
-            let _ = writeln!(io::stderr(), "orchard: there is no key {}", keys::show(&key));
-        }
-        return Ok(false);
+        return absent(&key, screen);
     };
     if args.json {
         screen.line(&entry_line(&entry, false))?;
@@ -74,6 +70,15 @@ fn get(target: &mut Target, args: &GetArgs, screen: &mut Screen<'_>) -> Result<b
         screen.line("")?;
     }
     Ok(true)
+}
+
+fn absent(key: &[u8], screen: &mut Screen<'_>) -> Result<bool> {
+    if screen.repl {
+        screen.line("(not found)")?;
+    } else {
+        let _ = writeln!(io::stderr(), "orchard: there is no key {}", keys::show(key));
+    }
+    Ok(false)
 }
 
 fn entry_line(entry: &Entry, keys_only: bool) -> String {
@@ -93,13 +98,26 @@ fn put(target: &mut Target, args: &PutArgs, screen: &mut Screen<'_>) -> Result<b
         None => return Err(CliError::usage("a value is missing")),
     };
     let value = keys::value(&bytes, args.value_type)?;
-    let expiry = match &args.ttl {
-        Some(text) => {
-            Expiry::After(duration::parse(text).map_err(|error| CliError::usage(format!("--ttl: {error}")))?)
-        }
-        None => Expiry::Never,
-    };
+    let expiry = expiry(args.ttl.as_deref(), args.expires_at.as_deref())?;
     let commit = Commit::new().mutate(SpaceId::DEFAULT, key, Operation::Set { value, expiry });
+    commit_one(target, &commit, screen)
+}
+
+/// What the flags say; never, if they say nothing.
+fn expiry(ttl: Option<&str>, expires_at: Option<&str>) -> Result<Expiry> {
+    commit_json::parse_expiry(ttl, expires_at).map_err(|problem| CliError::usage(format!("--{problem}")))
+}
+
+fn touch(target: &mut Target, args: &TouchArgs, screen: &mut Screen<'_>) -> Result<bool> {
+    let key = keys::parse(&args.key)?;
+    let expiry = expiry(args.ttl.as_deref(), args.expires_at.as_deref())?;
+    let Some(entry) = target.get(&key)? else { return absent(&key, screen) };
+    // Gone or changed meanwhile: then it is not this entry that was to expire.
+    let commit = Commit::new().check(SpaceId::DEFAULT, key.clone(), Some(entry.versionstamp)).mutate(
+        SpaceId::DEFAULT,
+        key,
+        Operation::Touch { expiry },
+    );
     commit_one(target, &commit, screen)
 }
 
@@ -126,7 +144,10 @@ fn incr(target: &mut Target, args: &IncrArgs, screen: &mut Screen<'_>) -> Result
         at_least: None,
         at_most: None,
         clamp: false,
-        expiry: Expiry::Keep,
+        expiry: match &args.ttl {
+            Some(ttl) => expiry(Some(ttl), None)?,
+            None => Expiry::Keep,
+        },
     };
     for _ in 0..INCR_TRIES_MAX {
         // The check makes the sum that is printed the one that was written: no two callers are told the same.
@@ -194,6 +215,10 @@ fn scan(target: &mut Target, args: &ScanArgs, screen: &mut Screen<'_>) -> Result
 }
 
 fn show_stats(target: &mut Target, args: &StatsArgs, screen: &mut Screen<'_>) -> Result<bool> {
+    if args.by_prefix {
+        screen.line(&prefixes::show(&prefixes::count(target)?, args.json))?;
+        return Ok(true);
+    }
     let stats = target.stats()?;
     screen.line(if args.json { stats.to_string() } else { stats::table(&stats) }.trim_end())?;
     Ok(true)

@@ -9,7 +9,9 @@
 //! - `files` is the one module that opens files of the user; data directories belong to the engine.
 
 mod args;
+mod batch;
 mod commands;
+mod complete;
 mod error;
 mod export;
 mod files;
@@ -17,6 +19,7 @@ mod import;
 mod interrupt;
 mod keys;
 mod logging;
+mod prefixes;
 mod progress;
 mod repl;
 mod serve;
@@ -61,10 +64,12 @@ fn run(cli: Cli) -> Result<bool> {
         Command::Delete(Client { target, args }) => (target, ClientCommand::Delete(args)),
         Command::Scan(Client { target, args }) => (target, ClientCommand::Scan(args)),
         Command::Incr(Client { target, args }) => (target, ClientCommand::Incr(args)),
+        Command::Touch(Client { target, args }) => (target, ClientCommand::Touch(args)),
         Command::Stats(Client { target, args }) => (target, ClientCommand::Stats(args)),
         Command::Repl(target) => return repl::run(&target),
         Command::Serve(flags) => return serve::run(&flags).map(|()| true),
         Command::Config { action } => return config(action).map(|()| true),
+        Command::Batch(args) => return batch::run(&args),
         Command::Import(args) => return import::run(&args).map(|()| true),
         Command::Export(args) => return export::run(&args).map(|()| true),
         Command::Check(args) => return commands::check(&args).map(|()| true),

@@ -5,6 +5,7 @@
 
 use crate::args::{Line, LineCommand, TargetFlags};
 use crate::commands::{self, Screen};
+use crate::complete;
 use crate::error::{CliError, Exit, Result};
 use crate::settings::process_environment;
 use crate::target::Target;
@@ -68,7 +69,7 @@ fn from_terminal(target: &mut Target) -> Result<()> {
     let config =
         Config::builder().history_ignore_space(true).max_history_size(HISTORY_LINES_MAX).map_err(failed)?;
     let mut editor: Editor<Commands, FileHistory> = Editor::with_config(config.build()).map_err(failed)?;
-    editor.set_helper(Some(Commands::new()));
+    editor.set_helper(Some(Commands { target: Some(target.clone()), ..Commands::new() }));
     let history = history_file();
     if let Some(path) = &history {
         // The first time there is none.
@@ -145,8 +146,15 @@ fn run_line(target: &mut Target, line: &str) -> Result<Outcome> {
     }
 }
 
-/// Completes the first word of a line, and flags.
+/// The commands whose first argument is a key.
+const KEY_COMMANDS: [&str; 5] = ["get", "put", "delete", "incr", "touch"];
+/// The flags that a key follows.
+const KEY_FLAGS: [&str; 3] = ["--prefix", "--start", "--end"];
+
+/// Completes the first word of a line, flags, and keys.
 struct Commands {
+    /// Where the keys are.
+    target: Option<Target>,
     /// Each command with its flags.
     commands: Vec<(String, Vec<String>)>,
 }
@@ -161,7 +169,7 @@ impl Commands {
         };
         let commands =
             line.get_subcommands().map(|command| (command.get_name().to_uppercase(), flags(command)));
-        Commands { commands: commands.collect() }
+        Commands { target: None, commands: commands.collect() }
     }
 
     /// What can stand in place of the word that ends the line, and where that word begins.
@@ -179,6 +187,11 @@ impl Commands {
             let names = self.commands.iter().map(|(name, _)| name).filter(|name| name.starts_with(&upper));
             return (start, names.map(|name| format!("{name} ")).collect());
         }
+        let before = line.get(..start).unwrap_or_default().split_whitespace().collect::<Vec<_>>();
+        if is_key(&before) && !word.starts_with('-') {
+            let keys = self.target.as_ref().map(|target| complete::keys(target, word));
+            return (start, keys.unwrap_or_default().into_iter().map(|key| format!("{key} ")).collect());
+        }
         let flags = self
             .commands
             .iter()
@@ -186,6 +199,15 @@ impl Commands {
         let flags =
             flags.flat_map(|(_, flags)| flags).filter(|flag| word.starts_with('-') && flag.starts_with(word));
         (start, flags.map(|flag| format!("{flag} ")).collect())
+    }
+}
+
+/// Whether a key is what comes behind these words.
+fn is_key(before: &[&str]) -> bool {
+    match before {
+        [command] => KEY_COMMANDS.iter().any(|known| known.eq_ignore_ascii_case(command)),
+        [.., flag] => KEY_FLAGS.contains(flag),
+        [] => false,
     }
 }
 
@@ -234,6 +256,21 @@ mod tests {
     }
 
     #[test]
+    fn a_key_comes_behind_some_words() {
+        for (before, expected) in [
+            (&["get"][..], true),
+            (&["PUT"], true),
+            (&["put", "a"], false),
+            (&["scan"], false),
+            (&["scan", "--prefix"], true),
+            (&["stats"], false),
+            (&[], false),
+        ] {
+            assert_eq!(is_key(before), expected, "{before:?}");
+        }
+    }
+
+    #[test]
     fn every_command_can_be_typed() {
         for line in [
             "get a",
@@ -242,6 +279,7 @@ mod tests {
             "delete a",
             "scan --prefix a",
             "incr a -5",
+            "touch a --never",
             "stats",
             "exit",
             "quit",

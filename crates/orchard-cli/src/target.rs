@@ -34,7 +34,8 @@ pub struct ScanRequest {
     pub window: Window,
 }
 
-/// A database.
+/// A database. Cloning shares it.
+#[derive(Clone)]
 pub struct Target {
     client: Client,
     runtime: Arc<Runtime>,
@@ -105,6 +106,11 @@ impl Target {
             None => client,
         };
         Ok(Target { client, runtime, name })
+    }
+
+    /// The client, for what has no verb of its own here.
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Waits for what the client does.

@@ -418,3 +418,74 @@ fn a_reader_that_leaves_early_is_no_failure() {
         }
     });
 }
+
+#[test]
+fn an_expiry_is_set_kept_and_taken_away() {
+    on_both(|run, _| {
+        let expires = |key: &str| run(&["get", key, "--json"]).fine().contains("expires_at");
+        run(&["put", "k", "v", "--ttl", "1h"]).fine();
+        run(&["put", "k", "w", "--ttl", "keep"]).fine();
+        assert!(expires("k"));
+        run(&["touch", "k", "--never"]).fine();
+        assert!(!expires("k"));
+        run(&["touch", "k", "--expires-at", "2999-01-01T00:00:00Z"]).fine();
+        assert!(run(&["get", "k", "--json"]).fine().contains("\"expires_at\":\"2999-01-01T00:00:00.000Z\""));
+        assert_eq!(run(&["get", "k"]).fine(), "w");
+        run(&["put", "k", "x"]).fine();
+        assert!(!expires("k"));
+        assert_eq!(run(&["incr", "n", "--ttl", "1h"]).fine(), "1\n");
+        assert!(expires("n"));
+        assert!(run(&["touch", "none", "--ttl", "1h"]).failed(1).contains("there is no key none"));
+        run(&["touch", "k"]).failed(2);
+        run(&["put", "k", "v", "--ttl", "1h", "--expires-at", "2999-01-01T00:00:00Z"]).failed(2);
+        assert!(run(&["put", "k", "v", "--ttl", "soon"]).failed(2).contains("ttl"));
+    });
+}
+
+#[test]
+fn a_batch_has_a_result_for_each_line() {
+    on_both(|run, target| {
+        run(&["put", "a", "1", "--type", "int"]).fine();
+        let lines = concat!(
+            "{\"op\": \"get\", \"key\": [\"a\"]}\n",
+            "\n",
+            "{\"op\": \"put\", \"key\": [\"b\"], \"value\": {\"$u64\": \"7\"}, \"ttl\": \"1h\"}\n",
+            "{\"op\": \"get\", \"key\": [\"b\"]}\n",
+            "{\"op\": \"delete\", \"key\": [\"a\"]}\n",
+            "{\"op\": \"get\", \"key\": [\"a\"]}",
+        );
+        let arguments = ["batch"].into_iter().chain(target.iter().copied());
+        let results = run_with_input(arguments, lines.as_bytes()).fine();
+        let results: Vec<&str> = results.lines().collect();
+        assert_eq!(results.len(), 5, "{results:?}");
+        assert!(results[0].contains("\"value\":1,\"type\":\"int\""), "{results:?}");
+        assert!(results[2].contains("{\"$u64\":\"7\"}") && results[2].contains("expires_at"), "{results:?}");
+        assert!(results[4].contains("\"status\":404"), "{results:?}");
+        let many: String = (0..2_500)
+            .map(|number| format!("{{\"op\":\"put\",\"key\":[\"n\",{number}],\"value\":{number}}}\n"))
+            .chain(["{\"op\":\"fly\",\"key\":[\"a\"]}\n".to_owned()])
+            .collect();
+        let arguments = ["batch", "-"].into_iter().chain(target.iter().copied());
+        let outcome = run_with_input(arguments, many.as_bytes());
+        assert_eq!(outcome.code, Some(1));
+        let results = outcome.stdout;
+        assert_eq!(results.lines().count(), 2_501);
+        assert!(results.lines().last().is_some_and(|line| line.contains("bad_json")), "{results}");
+        assert_eq!(run(&["scan", "--prefix", "n", "--keys-only"]).fine().lines().count(), 2_500);
+    });
+}
+
+#[test]
+fn keys_are_counted_by_their_beginnings() {
+    on_both(|run, _| {
+        for key in ["[\"users\",1]", "[\"users\",2]", "[\"logs\",1]", "user:1", "plain"] {
+            run(&["put", key, "v"]).fine();
+        }
+        let shown = run(&["stats", "--by-prefix"]).fine();
+        let lines: Vec<Vec<&str>> =
+            shown.lines().map(|line| line.split_whitespace().take(2).collect()).collect();
+        assert_eq!(lines, [["users/", "2"], ["(names)", "1"], ["logs/", "1"], ["user:*", "1"]]);
+        let json = run(&["stats", "--by-prefix", "--json"]).fine();
+        assert!(json.contains("\"entries\":2") && json.contains("\"prefix\":\"users/\""), "{json}");
+    });
+}

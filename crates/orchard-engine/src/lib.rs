@@ -17,6 +17,7 @@ pub mod engine;
 pub mod error;
 pub mod expiry;
 pub mod format;
+pub mod hash_scan;
 pub mod history;
 pub mod log_clock;
 pub mod manifest;

@@ -32,7 +32,7 @@ fn with_flat_key<T>(space: SpaceId, key: &[u8], look: impl FnOnce(&[u8]) -> T) -
     look(&flat)
 }
 
-fn is_visible(version: &Version<'_>, time: UnixMillis) -> bool {
+pub(crate) fn is_visible(version: &Version<'_>, time: UnixMillis) -> bool {
     !version.is_tombstone() && version.expires_at_ms().is_none_or(|expires| expires > time.0)
 }
 

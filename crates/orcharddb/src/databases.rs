@@ -19,9 +19,9 @@ use orchard_types::{
 use std::fmt;
 
 /// The name of the default database.
-const DEFAULT_NAME: &str = "0";
+pub(crate) const DEFAULT_NAME: &str = "0";
 /// Under which the next number stands.
-const NEXT_KEY: &[u8] = b"";
+pub(crate) const NEXT_KEY: &[u8] = b"";
 
 /// The text is no name of a database, or one more database is too many.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,16 +69,26 @@ pub fn check_database_name(name: &str) -> Result<(), DatabaseError> {
     Ok(LimitError::check("database_name_size_bytes", limits::DATABASE_NAME_SIZE_BYTES_MAX, name.len())?)
 }
 
-fn space_of(entry: &Entry) -> Option<SpaceId> {
+pub(crate) fn space_of(entry: &Entry) -> Option<SpaceId> {
     entry.value.as_int().and_then(|number| u32::try_from(number).ok()).map(SpaceId)
 }
 
-fn number(space: SpaceId) -> Value {
+pub(crate) fn number(space: SpaceId) -> Value {
     Value::from(i64::from(space.0))
 }
 
-fn name_key(name: &str) -> Result<Key, Error> {
+pub(crate) fn name_key(name: &str) -> Result<Key, Error> {
     Ok(Key::new(name.as_bytes().to_vec())?)
+}
+
+/// The first space from `next` on that may be a database.
+pub(crate) fn valid_space(next: u32) -> Result<SpaceId, DatabaseError> {
+    let space = SpaceId(if next == SpaceId::ELEMENTS.0 { next + 1 } else { next });
+    if !space.is_database() {
+        let all = u64::from(SpaceId::NOWHERE.0);
+        return Err(DatabaseError::Limit(LimitError { name: "spaces", limit: all, actual: all }));
+    }
+    Ok(space)
 }
 
 /// The table at one moment under the commit lock, and what is to change in it.
@@ -120,11 +130,7 @@ impl Table<'_> {
             Some(next) => next,
             None => self.get(NEXT_KEY)?.map_or(1, |next| next.0),
         };
-        let space = SpaceId(if next == SpaceId::ELEMENTS.0 { next + 1 } else { next });
-        if !space.is_database() {
-            let all = u64::from(SpaceId::NOWHERE.0);
-            return Err(DatabaseError::Limit(LimitError { name: "spaces", limit: all, actual: all }).into());
-        }
+        let space = valid_space(next)?;
         self.next = Some(space.0 + 1);
         self.set(name, space)?;
         Ok(space)

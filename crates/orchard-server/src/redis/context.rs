@@ -3,7 +3,9 @@
 use super::databases;
 use super::error::RedisError;
 use super::session::Session;
+use super::value;
 use crate::Server;
+use bytes::Bytes;
 use orcharddb::{Entry, Expiry, Key, SpaceId, Transaction, UnixMillis, Value, tuple};
 
 /// For a command that needs no keys.
@@ -48,8 +50,18 @@ impl Context<'_, '_> {
         self.tx.delete_in(self.space, key);
     }
 
-    /// The space of a database by its number.
+    /// The space of a database by its number, to read from.
     pub(crate) fn space_of(&mut self, database: u32) -> Result<SpaceId, RedisError> {
         databases::space_in(self.tx, database)
+    }
+
+    /// The space of a database by its number, to write to.
+    pub(crate) fn space_to_write(&mut self, database: u32) -> Result<SpaceId, RedisError> {
+        databases::create_in(self.tx, database)
+    }
+
+    /// The string at a key, if there is one.
+    pub(crate) fn string(&mut self, key: &Key) -> Result<Option<Bytes>, RedisError> {
+        self.entry(key)?.map(|entry| value::text_of(&entry.value)).transpose()
     }
 }

@@ -7,32 +7,22 @@ use super::DATABASES;
 use super::error::RedisError;
 use super::notify::Touched;
 use orchard_wire::resp::number::parse_integer;
-use orcharddb::{Db, Key, SpaceId, Transaction};
+use orcharddb::{Key, SpaceId, Transaction};
+use std::borrow::Cow;
 
 /// The name of a database.
-pub(crate) fn name(database: u32) -> String {
-    database.to_string()
-}
-
-/// Makes sure that a database exists before a transaction writes to it.
-pub(crate) fn create(db: &Db, database: u32) -> Result<(), RedisError> {
-    if database != 0 {
-        // Whoever writes to it right behind waits for both.
-        db.database_for_write(&name(database))?;
-    }
-    Ok(())
+pub(crate) fn name(database: u32) -> Cow<'static, str> {
+    if database == 0 { Cow::Borrowed("0") } else { Cow::Owned(database.to_string()) }
 }
 
 /// The space of a database as a transaction sees it; one that is always empty if there is none.
 pub(crate) fn space_in(tx: &mut Transaction<'_>, database: u32) -> Result<SpaceId, RedisError> {
-    let key = if database == 0 { Key::new(&b"0"[..]) } else { Key::new(name(database)) }?;
-    let entry = tx.entry_in(SpaceId::NAMES, &key)?;
-    let named = entry.and_then(|entry| entry.value.as_int()).and_then(|number| u32::try_from(number).ok());
-    Ok(match named {
-        Some(space) => SpaceId(space),
-        None if database == 0 => SpaceId::DEFAULT,
-        None => SpaceId::NOWHERE,
-    })
+    Ok(tx.database(&name(database))?.unwrap_or(SpaceId::NOWHERE))
+}
+
+/// The space of a database, which the transaction creates if there is none.
+pub(crate) fn create_in(tx: &mut Transaction<'_>, database: u32) -> Result<SpaceId, RedisError> {
+    Ok(tx.create_database(&name(database))?)
 }
 
 /// The number that a client names, if it is one of a database.

@@ -15,7 +15,7 @@ use super::output::Output;
 use super::session::{Multi, QUEUE_SIZE_BYTES_MAX, ReplyMode, Session};
 use crate::Server;
 use orchard_wire::resp::{Args, Batch, OwnedArgs, Reply};
-use orcharddb::{Db, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View};
+use orcharddb::{Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View};
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
@@ -202,10 +202,6 @@ impl<'a> Dispatcher<'a> {
     /// Runs the writes that stand together, `first` at `from`; returns the place of the next request.
     fn run_writes(&mut self, batch: &Batch, from: usize, first: &'static Command) -> usize {
         self.end_view();
-        if let Err(error) = databases::create(&self.server.db, self.session.database) {
-            self.answer(&error.into(), Versionstamp::ZERO);
-            return from + 1;
-        }
         let mut commands = vec![first];
         // Behind the last request there is an empty one, which is no command.
         while let Ok(command) = command::resolve(batch.request(from + commands.len()))
@@ -246,10 +242,6 @@ impl<'a> Dispatcher<'a> {
             return self.answer(&Reply::error(text), Versionstamp::ZERO);
         }
         let writes = multi.queue.iter().any(|(command, _)| matches!(command.handler, Handler::Write(_)));
-        if let Err(error) = create_databases(&self.server.db, self.session.database, &multi, writes) {
-            self.session.discard();
-            return self.answer(&error.into(), Versionstamp::ZERO);
-        }
         let mut exec = Exec {
             server: self.server,
             session: self.session,
@@ -289,22 +281,6 @@ fn answer(session: &mut Session, output: &mut Output, reply: &Reply, depends_on:
         ReplyMode::SkipNext => session.reply_mode = ReplyMode::Skip,
         ReplyMode::Skip => session.reply_mode = ReplyMode::On,
     }
-}
-
-/// Databases that a transaction may write to exist before it runs.
-fn create_databases(db: &Db, selected: u32, multi: &Multi, writes: bool) -> Result<(), RedisError> {
-    if !writes {
-        return Ok(());
-    }
-    databases::create(db, selected)?;
-    for (command, owned) in &multi.queue {
-        if command.name == "select"
-            && let Some(database) = databases::number(owned.args().at(1))
-        {
-            databases::create(db, database)?;
-        }
-    }
-    Ok(())
 }
 
 /// Whether a client that listens to channels may run a command.
@@ -362,10 +338,11 @@ impl Pipeline for Writes<'_> {
         }
         let space = match self.space {
             Some(space) => Ok(space),
-            None => databases::space_in(tx, self.session.database),
+            None => databases::create_in(tx, self.session.database),
         };
         let result = space.and_then(|space| {
-            self.space = Some(space);
+            // One that this transaction creates is none yet.
+            self.space = tx.is_read_only().then_some(space);
             handler(&mut Context { server, session: self.session, tx, space }, args)
         });
         if notify.is_any() {
@@ -474,7 +451,10 @@ fn run_queued(
     let result = match command.handler {
         Handler::Session(handler) => handler(&mut SessionContext { server, session }, args),
         Handler::Read(handler) | Handler::Write(handler) => {
-            let space = databases::space_in(tx, database);
+            let space = match command.handler {
+                Handler::Write(_) => databases::create_in(tx, database),
+                _ => databases::space_in(tx, database),
+            };
             space.and_then(|space| handler(&mut Context { server, session, tx, space }, args))
         }
         Handler::Exec | Handler::Container(_) => Ok(Reply::None),

@@ -2,7 +2,7 @@
 
 use orchard_wire::Problem;
 use orchard_wire::resp::Reply;
-use orcharddb::{CommitError, KeyError, LimitError};
+use orcharddb::{CollectionError, CommitError, KeyError, LimitError};
 use std::borrow::Cow;
 
 /// An error reply. Its text begins with the prefix that clients compare.
@@ -56,6 +56,7 @@ impl From<orcharddb::Error> for RedisError {
     fn from(error: orcharddb::Error) -> RedisError {
         match error {
             orcharddb::Error::Commit(error) => error.into(),
+            orcharddb::Error::Collection(CollectionError::WrongType { .. }) => RedisError::WRONG_TYPE,
             error => Problem::from(error).into(),
         }
     }

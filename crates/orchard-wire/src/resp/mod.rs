@@ -7,6 +7,7 @@
 //! - [`Reply`] is written for either version by [`Reply::encode`].
 
 pub mod inline;
+pub mod long_double;
 pub mod number;
 pub mod reply;
 pub mod request;

@@ -4,6 +4,7 @@
 //!   lock nothing can come between and there is nothing to check.
 //! - A transaction sees its own writes, in every space.
 
+mod names;
 mod overlay;
 mod pipeline;
 mod run;
@@ -17,7 +18,7 @@ use orchard_engine::error::CommitError;
 use orchard_engine::snapshot::SnapshotPin;
 use orchard_types::{
     Check, CollectionId, Commit, Entry, Expiry, Key, KeyRange, Mutation, SpaceId, UnixMillis, Value,
-    Versionstamp,
+    ValueType, Versionstamp,
 };
 use overlay::{Overlay, Seen, Write};
 pub use pipeline::{Pipeline, View};
@@ -325,6 +326,27 @@ impl Transaction<'_> {
     /// What was noted: space, key, and whether it was set rather than removed.
     pub fn take_journal(&mut self) -> Vec<(SpaceId, Key, bool)> {
         self.journal.take().unwrap_or_default()
+    }
+
+    /// Visits stored keys of a space in the order of their hashes, the transaction's own writes not seen; see
+    /// [`Engine::keys_by_hash`].
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn keys_by_hash(
+        &self,
+        space: SpaceId,
+        position: u64,
+        look_at: usize,
+        visit: impl FnMut(&[u8], ValueType),
+    ) -> Result<u64, Error> {
+        Ok(self.engine.keys_by_hash(self.snapshot, space, position, look_at, visit)?)
+    }
+
+    /// Number of entries of a range of any space in the newest applied state, own writes not counted, without looking at
+    /// each; expired ones that are not swept yet are counted.
+    pub fn count_in(&self, space: SpaceId, range: &KeyRange) -> u64 {
+        self.engine.count(space, &range.start, range.end.as_deref())
     }
 
     /// Whether nothing would be written.

@@ -3,10 +3,15 @@
 mod bitmaps;
 mod connection;
 mod introspection;
+mod keys;
+mod lcs;
+mod lifetimes;
+mod numbers;
 mod pubsub;
 mod server;
 mod strings;
 mod transactions;
+mod walk;
 
 use super::command::Family;
 
@@ -14,6 +19,8 @@ use super::command::Family;
 pub(super) static ALL: &[&Family] = &[
     &bitmaps::FAMILY,
     &connection::FAMILY,
+    &keys::DATABASES_FAMILY,
+    &keys::FAMILY,
     &pubsub::FAMILY,
     &server::FAMILY,
     &strings::FAMILY,

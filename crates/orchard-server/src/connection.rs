@@ -104,7 +104,7 @@ fn long_request_line() -> Vec<u8> {
 }
 
 async fn serve_http1(server: &Arc<Server>, io: ClientIo, mut stopped: watch::Receiver<bool>) {
-    let session = Arc::new(Session::new(server.clone()));
+    let session = Arc::new(Session::new(server.clone(), stopped.clone()));
     let service = service_fn(|request| http::handle(&session, request));
     let mut builder = http1::Builder::new();
     builder
@@ -130,7 +130,7 @@ async fn serve_http1(server: &Arc<Server>, io: ClientIo, mut stopped: watch::Rec
 }
 
 async fn serve_http2(server: &Arc<Server>, io: ClientIo, mut stopped: watch::Receiver<bool>) {
-    let session = Arc::new(Session::new(server.clone()));
+    let session = Arc::new(Session::new(server.clone(), stopped.clone()));
     let service = service_fn(move |request| {
         let session = session.clone();
         async move { http::handle(&session, request).await }

@@ -38,8 +38,9 @@ fn the_server_tells_about_itself() {
     assert_eq!(server.get("/livez?x=1").problem(), (400, "unknown_parameter".into()));
     assert_eq!(server.get("/").problem(), (404, "no_such_route".into()));
     assert_eq!(server.get("/v1").problem(), (404, "no_such_route".into()));
-    assert_eq!(server.get("/v1/changes").problem(), (501, "not_available".into()));
-    assert_eq!(server.get("/v1/queues/mail/lease").problem(), (501, "not_available".into()));
+    assert_eq!(server.get("/console").problem(), (501, "not_available".into()));
+    let document = server.get("/openapi.json");
+    assert_eq!((document.status, &document.json()["openapi"]), (200, &serde_json::json!("3.1.0")));
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! `POST /v1/commit`: `{"checks", "mutations", "token"?, "deadline"?, "durability"?}` and its replies.
+//! `POST /v1/commit`: `{"checks", "mutations", "enqueues", "token"?, "deadline"?, "durability"?}` and its replies.
 
 use crate::json_text::Object;
 use crate::problem::{Kind, Problem};
+use crate::queue_json::{self, Enqueue, EnqueueJson};
 use crate::{duration, entry_json, json_text, range, rfc3339, value_json};
 use bytes::Bytes;
 use orcharddb::{
@@ -17,12 +18,30 @@ use std::marker::PhantomData;
 /// What a client wants to be committed.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct CommitRequest {
-    /// The change, in the default space.
+    /// The change, in the default space, without its enqueues.
     pub commit: Commit,
+    /// Messages that are enqueued if the commit happens.
+    pub enqueues: Vec<Enqueue>,
     /// What the reply waits for; the database's own level if not said.
     pub durability: Option<Durability>,
     /// Whether a refusal shows the values of the keys whose checks did not hold.
     pub return_values: bool,
+}
+
+impl CommitRequest {
+    /// The whole change, for a database.
+    ///
+    /// # Errors
+    /// Each names the enqueue that it is about.
+    pub fn in_database(self, database: SpaceId) -> Result<Commit, Problem> {
+        let mut commit = self.commit.in_database(database);
+        for (n, enqueue) in self.enqueues.iter().enumerate() {
+            let mutations = enqueue.mutations(database, n);
+            commit.mutations.extend(mutations.map_err(|problem| problem.at(format_args!("enqueues[{n}]")))?);
+        }
+        commit.validate()?;
+        Ok(commit)
+    }
 }
 
 /// At most [`limits::COMMIT_OPERATIONS_MAX`] items; more are counted but not kept, so that a small body of many tiny
@@ -81,6 +100,8 @@ struct CommitJson<'a> {
     checks: Items<Object<CheckJson<'a>>>,
     #[serde(borrow, default)]
     mutations: Items<Object<MutationJson<'a>>>,
+    #[serde(borrow, default)]
+    enqueues: Items<Object<EnqueueJson<'a>>>,
     #[serde(default)]
     token: Option<String>,
     #[serde(default)]
@@ -298,7 +319,7 @@ impl MutationJson<'_> {
 pub fn parse(body: &[u8]) -> Result<CommitRequest, Problem> {
     let Object(json): Object<CommitJson<'_>> =
         serde_json::from_slice(body).map_err(|error| bad(format!("not a commit: {error}")))?;
-    let operations = json.checks.count.saturating_add(json.mutations.count);
+    let operations = json.checks.count + json.mutations.count + json.enqueues.count;
     LimitError::check("commit_operations", limits::COMMIT_OPERATIONS_MAX, operations)?;
     let checks = json.checks.items.into_iter().enumerate();
     let checks = checks.map(|(index, Object(check))| {
@@ -308,6 +329,11 @@ pub fn parse(body: &[u8]) -> Result<CommitRequest, Problem> {
     let mutations = mutations.map(|(index, Object(mutation))| {
         mutation.parse().map_err(|problem| problem.at(format_args!("mutations[{index}]")))
     });
+    let enqueues = json.enqueues.items.into_iter().enumerate();
+    let enqueues = enqueues.map(|(index, Object(enqueue))| {
+        enqueue.parse(None).map_err(|problem| problem.at(format_args!("enqueues[{index}]")))
+    });
+    let enqueues = enqueues.collect::<Result<Vec<_>, _>>()?;
     let token = match (json.token, json.deadline) {
         (Some(id), Some(deadline)) => Some(Token {
             id: Bytes::from(id),
@@ -324,7 +350,7 @@ pub fn parse(body: &[u8]) -> Result<CommitRequest, Problem> {
     };
     commit.validate()?;
     let durability = durability.map_err(|why| bad(format!("durability: {why}")))?;
-    Ok(CommitRequest { commit, durability, return_values: json.return_values })
+    Ok(CommitRequest { commit, enqueues, durability, return_values: json.return_values })
 }
 
 /// Appends one member, with a comma before it unless it is the first.
@@ -451,6 +477,9 @@ pub fn render(request: &CommitRequest) -> Vec<u8> {
     let mut out = vec![b'{'];
     write_array(&mut out, "checks", &request.commit.checks, write_check);
     write_array(&mut out, "mutations", &request.commit.mutations, write_mutation);
+    if !request.enqueues.is_empty() {
+        write_array(&mut out, "enqueues", &request.enqueues, queue_json::write_enqueue);
+    }
     if let Some(token) = &request.commit.token {
         text_member(&mut out, "token", &String::from_utf8_lossy(&token.id));
         text_member(&mut out, "deadline", &rfc3339::render(token.deadline));
@@ -562,7 +591,10 @@ mod tests {
         commit = commit.mutate(space, key("a"), set).mutate(space, key("n"), number);
         commit = commit.mutate(space, key("x"), Operation::DeleteRange { end: Some(key("y").into_bytes()) });
         commit.token = Some(Token { id: Bytes::from_static(b"t1"), deadline: UnixMillis(1_000) });
-        assert_eq!(request, CommitRequest { commit, durability: Some(Durability::Os), return_values: false });
+        assert_eq!(
+            request,
+            CommitRequest { commit, durability: Some(Durability::Os), ..CommitRequest::default() }
+        );
         assert_eq!(parse(b"{}").expect("an empty commit"), CommitRequest::default());
     }
 
@@ -570,7 +602,7 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         assert_eq!(kind("[]"), Kind::BadJson);
         assert_eq!(kind(r#"{"mutations": [["delete", ["a"]]]}"#), Kind::BadJson);
-        assert_eq!(kind(r#"{"enqueues": []}"#), Kind::BadJson);
+        assert_eq!(kind(r#"{"enqueues": [{"payload": 1}]}"#), Kind::BadJson);
         assert_eq!(kind(r#"{"checks": [{"key": ["a"]}]}"#), Kind::BadJson);
         assert_eq!(kind(r#"{"checks": [{"key": ["a"], "versionstamp": "1"}]}"#), Kind::BadJson);
         assert_eq!(kind(r#"{"checks": [{"range": {}, "versionstamp": null}]}"#), Kind::BadJson);
@@ -661,7 +693,7 @@ mod tests {
             for (key, operation) in mutations {
                 commit = commit.mutate(space, Key::new(key).expect("short"), operation);
             }
-            let request = CommitRequest { commit, durability: Some(Durability::None), return_values: true };
+            let request = CommitRequest { commit, enqueues: Vec::new(), durability: Some(Durability::None), return_values: true };
             let body = render(&request);
             prop_assert_eq!(parse(&body).expect("a commit"), request, "{}", String::from_utf8_lossy(&body));
         }

@@ -5,7 +5,9 @@ use crate::json_text::Object;
 use crate::problem::{Kind, Problem};
 use crate::{json_text, rfc3339, value_json};
 use orcharddb::tuple;
-use orcharddb::{Entry, Expiry, Key, Mutation, Operation, SpaceId, Value, ValueType, Versionstamp};
+use orcharddb::{
+    Entry, Expiry, KeptVersion, Key, Mutation, Operation, SpaceId, Value, ValueType, Versionstamp,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -29,6 +31,25 @@ pub fn write(out: &mut Vec<u8>, entry: &Entry, keys_only: bool) {
         out.extend_from_slice(b",\"expires_at\":\"");
         out.extend_from_slice(rfc3339::render(expires_at).as_bytes());
         out.push(b'"');
+    }
+    out.push(b'}');
+}
+
+/// Appends one version of a key, without the key: its value, or that it was deleted.
+pub fn write_version(out: &mut Vec<u8>, version: &KeptVersion) {
+    let (stamp, time) = (version.versionstamp, rfc3339::render(version.log_time));
+    out.extend_from_slice(format!("{{\"versionstamp\":\"{stamp}\",\"log_time\":\"{time}\"").as_bytes());
+    match &version.value {
+        None => out.extend_from_slice(b",\"deleted\":true"),
+        Some((value, expires_at)) => {
+            out.extend_from_slice(b",\"value\":");
+            value_json::write(out, value);
+            out.extend_from_slice(format!(",\"type\":\"{}\"", value.value_type.name()).as_bytes());
+            if let Some(expires_at) = expires_at {
+                let expires_at = rfc3339::render(*expires_at);
+                out.extend_from_slice(format!(",\"expires_at\":\"{expires_at}\"").as_bytes());
+            }
+        }
     }
     out.push(b'}');
 }

@@ -26,6 +26,7 @@ pub mod percent;
 pub mod problem;
 pub mod protocol;
 pub mod query;
+pub mod queue_json;
 pub mod range;
 pub mod read_json;
 pub mod resp;

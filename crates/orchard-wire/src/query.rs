@@ -43,9 +43,18 @@ impl Parameters {
     /// # Errors
     /// [`Kind::BadQuery`] if the text is malformed or a name repeats.
     pub fn parse(query: &[u8]) -> Result<Parameters, Problem> {
+        Parameters::parse_repeating(query, &[])
+    }
+
+    /// As [`Parameters::parse`], but names in `repeating` may come more than once; see [`Parameters::take_all`].
+    ///
+    /// # Errors
+    /// [`Kind::BadQuery`] if the text is malformed or another name repeats.
+    pub fn parse_repeating(query: &[u8], repeating: &[&str]) -> Result<Parameters, Problem> {
         let pairs = pairs(query)?;
         for (index, pair) in pairs.iter().enumerate() {
-            if pairs.iter().take(index).any(|earlier| earlier.name == pair.name) {
+            let may_repeat = repeating.iter().any(|name| name.as_bytes() == pair.name);
+            if !may_repeat && pairs.iter().take(index).any(|earlier| earlier.name == pair.name) {
                 return Err(Problem::new(Kind::BadQuery, format!("{} is given twice", shown(&pair.name))));
             }
         }
@@ -77,6 +86,19 @@ impl Parameters {
             Some(value) => Ok(Some(value)),
             None => Err(Problem::new(Kind::BadQuery, format!("{name} has no value: write {name}=.."))),
         }
+    }
+
+    /// All values of a parameter that may repeat, in order.
+    ///
+    /// # Errors
+    /// [`Kind::BadQuery`] if one has no `=`.
+    pub fn take_all(&mut self, name: &'static str) -> Result<Vec<Vec<u8>>, Problem> {
+        let mut values = Vec::new();
+        while let Some(value) = self.take(name)? {
+            values.push(value);
+        }
+        self.known.dedup();
+        Ok(values)
     }
 
     /// The text of a parameter.
@@ -165,6 +187,8 @@ mod tests {
         let problem = parameters.finish().expect_err("one is left");
         assert_eq!(problem.kind, Kind::UnknownParameter);
         assert_eq!(problem.detail, "unknown parameter \"revers\"; this route knows: limit, reverse");
+        let mut parameters = Parameters::parse_repeating(b"a=1&b=2&a=3", &["a"]).expect("well-formed");
+        assert_eq!(parameters.take_all("a"), Ok(vec![b"1".to_vec(), b"3".to_vec()]));
         assert_eq!(
             Parameters::parse(b"a=1&a=2").map(|_| ()).map_err(|problem| problem.kind),
             Err(Kind::BadQuery)

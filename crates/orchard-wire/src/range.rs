@@ -52,6 +52,14 @@ pub fn take(parameters: &mut Parameters) -> Result<KeyRange, Problem> {
     build(prefix, start, end)
 }
 
+/// The keys that have a prefix, given as a parameter has it.
+///
+/// # Errors
+/// [`crate::Kind::BadKey`], [`crate::Kind::LimitExceeded`]
+pub fn of_prefix(text: &[u8]) -> Result<KeyRange, Problem> {
+    build(Some(parse_prefix(text)?), None, None)
+}
+
 fn parse_prefix(text: &[u8]) -> Result<Bytes, Problem> {
     if text.is_empty() {
         return Ok(Bytes::new());

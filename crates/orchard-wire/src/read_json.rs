@@ -32,6 +32,10 @@ pub struct RangeRequest {
     pub keys_only: bool,
     /// Their number instead of the entries.
     pub count: bool,
+    /// Only entries last changed behind this moment.
+    pub since: Option<Moment>,
+    /// Only entries last changed at or before this moment.
+    pub until: Option<Moment>,
     /// Where an earlier answer ended.
     pub cursor: Option<Cursor>,
 }
@@ -67,6 +71,10 @@ struct OneJson<'a> {
     #[serde(default)]
     count: bool,
     #[serde(default)]
+    since: Option<String>,
+    #[serde(default)]
+    until: Option<String>,
+    #[serde(default)]
     cursor: Option<String>,
 }
 
@@ -93,7 +101,11 @@ impl OneJson<'_> {
         let cursor =
             self.cursor.map(|text| Cursor::decode(text.as_bytes(), &range, self.reverse)).transpose()?;
         let (reverse, keys_only, count) = (self.reverse, self.keys_only, self.count);
-        Ok(RangeRequest { range, limit, reverse, keys_only, count, cursor })
+        let moment = |name: &str, text: Option<String>| {
+            text.map(|text| moment::parse(&text).map_err(|why| bad(format!("{name}: {why}")))).transpose()
+        };
+        let (since, until) = (moment("since", self.since)?, moment("until", self.until)?);
+        Ok(RangeRequest { range, limit, reverse, keys_only, count, since, until, cursor })
     }
 }
 

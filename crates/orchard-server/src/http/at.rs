@@ -32,6 +32,25 @@ pub(super) fn version(session: &Session, moment: Moment) -> Result<Versionstamp,
     }
 }
 
+/// The window of versions in which entries were last changed. What lies before all that is
+/// known is the beginning.
+///
+/// # Errors
+/// [`Kind::BadQuery`]
+pub(super) fn window(
+    session: &Session,
+    since: Option<Moment>,
+    until: Option<Moment>,
+) -> Result<(Option<Versionstamp>, Option<Versionstamp>), Problem> {
+    let bound = |moment: Option<Moment>| {
+        moment.map(|moment| match version(session, moment) {
+            Err(problem) if problem.kind == Kind::SnapshotTooOld => Ok(Versionstamp::ZERO),
+            other => other,
+        })
+    };
+    Ok((bound(since).transpose()?, bound(until).transpose()?))
+}
+
 /// The view at a moment, now if there is none.
 ///
 /// # Errors

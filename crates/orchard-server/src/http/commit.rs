@@ -35,15 +35,16 @@ pub(super) async fn handle(
     let body = body.read(session, "body_size_bytes", BODY_SIZE_BYTES_MAX).await?;
     let bytes = body.bytes.clone();
     let request = work(bytes.len(), move || commit_json::parse(&bytes)).await?;
-    let commit = request.commit.in_database(session.space_for_write(db.as_deref())?);
-    match session.commit(&commit, request.durability).await {
+    let (durability, return_values) = (request.durability, request.return_values);
+    let commit = request.in_database(session.space_for_write(db.as_deref())?)?;
+    match session.commit(&commit, durability).await {
         Ok(committed) => {
             let mut response = reply::json(commit_json::render_reply(&committed));
             reply::set(&mut response, ETAG, &etag::render(committed.versionstamp));
             Ok(response)
         }
         Err(CommitError::CheckFailed(failures)) => {
-            let found = if request.return_values { values(session, &commit, &failures)? } else { Vec::new() };
+            let found = if return_values { values(session, &commit, &failures)? } else { Vec::new() };
             Err(commit_json::check_failed(&commit, &failures, &found))
         }
         Err(error) => Err(error.into()),

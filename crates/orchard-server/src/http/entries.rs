@@ -33,13 +33,7 @@ pub(super) async fn handle(
     body: Incoming,
 ) -> Result<Response<Body>, Problem> {
     let mut parameters = reply::parameters(parts)?;
-    let key = match key {
-        Some(key) => key,
-        None => match parameters.take("key")? {
-            Some(text) => Key::new(key_path::parse_parameter(&text)?.encode()?)?,
-            None => return Err(Problem::new(Kind::BadKey, "the parameter key is missing")),
-        },
-    };
+    let key = reply::key(key, &mut parameters)?;
     match parts.method {
         Method::PUT => put(session, parts, parameters, &key, body).await,
         Method::DELETE => delete(session, parts, parameters, &key).await,

@@ -1,4 +1,4 @@
-//! Ranges: `GET /v1/kv?prefix=|start=|end=&limit=&reverse=&keys_only=&count=&at=&cursor=`, as JSON pages or as NDJSON streamed whole.
+//! Ranges: `GET /v1/kv?prefix=|start=|end=&limit=&reverse=&keys_only=&count=&at=&since=&until=&cursor=`, as JSON pages or as NDJSON streamed whole.
 //!
 //! A list is read at one snapshot. A page that is not the last carries a cursor, and its snapshot is kept for a while;
 //! when it is gone the list does not silently go on elsewhere: 410, with a cursor for the same place at the newest version.
@@ -12,7 +12,7 @@ use hyper::{Method, Response};
 use orchard_wire::cursor::{Cursor, View};
 use orchard_wire::moment::Moment;
 use orchard_wire::{Kind, Problem, entry_json, media, range};
-use orcharddb::{KeyRange, ReadError, ScanOptions, Snapshot, SpaceId, limits};
+use orcharddb::{KeyRange, ReadError, ScanOptions, Snapshot, SpaceId, Versionstamp, limits};
 
 /// A page ends early when it has this many bytes.
 const PAGE_SIZE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -26,7 +26,10 @@ struct Query {
     keys_only: bool,
     limit: Option<usize>,
     count: bool,
+    approximate: bool,
     at: Option<Moment>,
+    since: Option<Moment>,
+    until: Option<Moment>,
     cursor: Option<Cursor>,
     db: Option<String>,
 }
@@ -35,20 +38,25 @@ impl Query {
     fn read(parts: &Parts) -> Result<Query, Problem> {
         let mut parameters = reply::parameters(parts)?;
         let range = range::take(&mut parameters)?;
-        let limit = parameters.take_with("limit", |text| match text.parse() {
-            Ok(limit) if limit > 0 => Ok(limit),
-            _ => Err("not a positive number".to_owned()),
-        })?;
+        let limit = reply::take_limit(&mut parameters)?;
         let reverse = parameters.take_flag("reverse")?;
         let keys_only = parameters.take_flag("keys_only")?;
         let count = parameters.take_flag("count")?;
+        let approximate = parameters.take_flag("approximate")?;
         let at = at::take(&mut parameters, "at")?;
+        let since = at::take(&mut parameters, "since")?;
+        let until = at::take(&mut parameters, "until")?;
         let cursor = parameters.take("cursor")?;
         let db = reply::take_db(&mut parameters)?;
         reply::take_consistency(&mut parameters)?;
         parameters.finish()?;
+        let is_plain = count && at.is_none() && since.is_none() && until.is_none() && cursor.is_none();
+        if approximate && !is_plain {
+            let detail = "approximate goes with count, and without at, since, until and cursor";
+            return Err(Problem::new(Kind::BadQuery, detail));
+        }
         let cursor = cursor.map(|text| Cursor::decode(&text, &range, reverse)).transpose()?;
-        Ok(Query { range, reverse, keys_only, limit, count, at, cursor, db })
+        Ok(Query { range, reverse, keys_only, limit, count, approximate, at, since, until, cursor, db })
     }
 
     fn rest(&self) -> KeyRange {
@@ -62,19 +70,23 @@ pub(super) async fn handle(session: &Session, parts: &Parts) -> Result<Response<
     let snapshot = snapshot(session, &query)?;
     let space = session.space_for_read(query.db.as_deref())?;
     let versionstamp = snapshot.versionstamp();
+    let (since, until) = at::window(session, query.since, query.until)?;
+    let options =
+        ScanOptions { reverse: query.reverse, keys_only: query.keys_only, limit: None, since, until };
+    if query.approximate {
+        return Ok(counted(session.server().db.count_in(space, &query.range), versionstamp));
+    }
     if query.count {
-        return count(snapshot, space, query.rest()).await;
+        return count(snapshot, space, query.rest(), options).await;
     }
     let mut response = if reply::accepts(parts, media::NDJSON) {
-        let (reverse, keys_only) = (query.reverse, query.keys_only);
         // A HEAD needs no entries.
         let limit = if parts.method == Method::HEAD { Some(0) } else { query.limit };
-        let options = ScanOptions { reverse, keys_only, limit, ..ScanOptions::default() };
-        let mut scan = snapshot.scan_in(space, query.rest(), options);
+        let mut scan = snapshot.scan_in(space, query.rest(), ScanOptions { limit, ..options });
         let lines = Pieces::body(move |out| {
             while out.len() < Pieces::SIZE_BYTES {
                 let Some(entry) = scan.next() else { return Ok(false) };
-                entry_json::write(out, &entry?, keys_only);
+                entry_json::write(out, &entry?, options.keys_only);
                 out.push(b'\n');
             }
             Ok(true)
@@ -92,7 +104,7 @@ pub(super) async fn handle(session: &Session, parts: &Parts) -> Result<Response<
                 .with("actual", limit));
         }
         let reading = snapshot.clone();
-        let page = tokio::task::spawn_blocking(move || page(&reading, space, &query, limit)).await;
+        let page = tokio::task::spawn_blocking(move || page(&reading, space, &query, options, limit)).await;
         let page = page.map_err(|_| Problem::new(Kind::Internal, "reading the range failed"))??;
         if page.has_more {
             session.server().snapshots.keep(snapshot);
@@ -110,17 +122,22 @@ pub(super) async fn count(
     snapshot: Snapshot,
     space: SpaceId,
     range: KeyRange,
+    options: ScanOptions,
 ) -> Result<Response<Body>, Problem> {
     let versionstamp = snapshot.versionstamp();
-    let counted = tokio::task::spawn_blocking(move || {
-        let options = ScanOptions { keys_only: true, ..ScanOptions::default() };
+    let count = tokio::task::spawn_blocking(move || {
+        let options = ScanOptions { keys_only: true, ..options };
         snapshot.scan_in(space, range, options).try_fold(0_u64, |count, entry| entry.map(|_| count + 1))
     });
-    let count = counted.await.map_err(|_| Problem::new(Kind::Internal, "counting the range failed"))??;
+    let count = count.await.map_err(|_| Problem::new(Kind::Internal, "counting the range failed"))??;
+    Ok(counted(count, versionstamp))
+}
+
+fn counted(count: u64, versionstamp: Versionstamp) -> Response<Body> {
     let mut response = reply::json(format!("{{\"count\":{count},\"versionstamp\":\"{versionstamp}\"}}"));
     reply::set(&mut response, ORCHARD_VERSIONSTAMP, &versionstamp.to_string());
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    Ok(response)
+    response
 }
 
 /// The snapshot that the list began with, or a new one.
@@ -157,14 +174,15 @@ struct Page {
 }
 
 /// Reads one page. Runs where blocking is allowed.
-fn page(snapshot: &Snapshot, space: SpaceId, query: &Query, limit: usize) -> Result<Page, Problem> {
+fn page(
+    snapshot: &Snapshot,
+    space: SpaceId,
+    query: &Query,
+    options: ScanOptions,
+    limit: usize,
+) -> Result<Page, Problem> {
     // One more than wanted tells whether there is more.
-    let options = ScanOptions {
-        reverse: query.reverse,
-        keys_only: query.keys_only,
-        limit: Some(limit.saturating_add(1)),
-        ..ScanOptions::default()
-    };
+    let options = ScanOptions { limit: Some(limit.saturating_add(1)), ..options };
     let mut body = b"{\"entries\":[".to_vec();
     let mut last = None;
     let mut has_more = false;

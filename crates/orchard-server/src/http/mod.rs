@@ -8,9 +8,12 @@ mod commit;
 mod documents;
 mod entries;
 mod guard;
+mod history;
 mod list;
+mod openapi;
 mod operate;
 mod plain;
+mod queues;
 mod range_delete;
 mod read;
 pub(crate) mod reply;
@@ -103,10 +106,23 @@ async fn route(session: &Arc<Session>, parts: &Parts, body: Incoming) -> Result<
         Name::Batch => batch::handle(session, parts, body).await,
         Name::Read => read::handle(session, parts, body).await,
         Name::KvConnect => kvconnect::handle(session, parts, body).await,
+        Name::History if rest.is_empty() => history::handle(session, parts, None).await,
+        Name::History => history::handle(session, parts, Some(key_path::parse_key(rest.as_bytes())?)).await,
+        Name::Queues => queues::list(session, parts).await,
+        Name::Queue if parts.method == Method::DELETE => queues::clear(session, parts, rest).await,
+        Name::Queue => queues::enqueue(session, parts, rest, body).await,
+        Name::Lease => queues::lease(session, parts, rest, body).await,
+        Name::Ack => queues::ack(session, parts, rest, body).await,
+        Name::Nack => queues::nack(session, parts, rest, body).await,
+        Name::QueueStats => queues::stats(session, parts, rest).await,
+        Name::Peek => queues::peek(session, parts, rest).await,
+        Name::Dead if parts.method == Method::POST => queues::bury(session, parts, rest, body).await,
+        Name::Dead => queues::dead(session, parts, rest).await,
         Name::Livez => status::livez(parts),
         Name::Readyz => status::readyz(session, parts),
         Name::Version => status::version(session, parts),
         Name::Limits => status::limits(parts),
+        Name::Openapi => openapi::handle(parts),
         Name::Metrics => status::metrics(session, parts),
     }
 }

@@ -5,7 +5,7 @@ use crate::http::{Body, Session, reply};
 use hyper::Response;
 use hyper::http::request::Parts;
 use orchard_wire::{Kind, Problem, commit_json, range};
-use orcharddb::{Commit, Key, Mutation, Operation};
+use orcharddb::{Commit, Key, Mutation, Operation, ScanOptions};
 
 pub(super) async fn handle(session: &Session, parts: &Parts) -> Result<Response<Body>, Problem> {
     let mut parameters = reply::parameters(parts)?;
@@ -19,7 +19,7 @@ pub(super) async fn handle(session: &Session, parts: &Parts) -> Result<Response<
     let space = session.space_for_read(db.as_deref())?;
     if dry_run {
         session.settle().await?;
-        return count(session.server().db.snapshot(), space, range).await;
+        return count(session.server().db.snapshot(), space, range, ScanOptions::default()).await;
     }
     match (is_bounded, all) {
         (false, false) => {

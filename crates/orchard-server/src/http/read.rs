@@ -11,7 +11,7 @@ use hyper::http::request::Parts;
 use orchard_wire::cursor::Cursor;
 use orchard_wire::read_json::{self, RangeRequest};
 use orchard_wire::{Problem, entry_json, media};
-use orcharddb::{Key, Scan, ScanOptions, Snapshot, SpaceId};
+use orcharddb::{Key, Scan, ScanOptions, Snapshot, SpaceId, Versionstamp};
 
 pub(super) async fn handle(
     session: &Session,
@@ -30,17 +30,25 @@ pub(super) async fn handle(
     let snapshot = at::snapshot(session, request.at)?;
     // An answer that ends before its range does goes on with a cursor.
     session.server().snapshots.keep(snapshot.clone());
-    let mut answer = Answer::new(snapshot, space, request.ranges);
+    let window = |range: RangeRequest| {
+        let window = at::window(session, range.since, range.until)?;
+        Ok((range, window))
+    };
+    let ranges = request.ranges.into_iter().map(window).collect::<Result<Vec<_>, Problem>>()?;
+    let mut answer = Answer::new(snapshot, space, ranges);
     let mut response = Response::new(Pieces::body(move |out| answer.fill(out)).await?);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media::JSON));
     Ok(response)
 }
 
+/// `since` and `until`.
+type Window = (Option<Versionstamp>, Option<Versionstamp>);
+
 /// What is left to write.
 struct Answer {
     snapshot: Snapshot,
     space: SpaceId,
-    ranges: std::vec::IntoIter<RangeRequest>,
+    ranges: std::vec::IntoIter<(RangeRequest, Window)>,
     current: Option<Current>,
     has_begun: bool,
     is_first: bool,
@@ -55,7 +63,7 @@ struct Current {
 }
 
 impl Answer {
-    fn new(snapshot: Snapshot, space: SpaceId, ranges: Vec<RangeRequest>) -> Answer {
+    fn new(snapshot: Snapshot, space: SpaceId, ranges: Vec<(RangeRequest, Window)>) -> Answer {
         let ranges = ranges.into_iter();
         Answer { snapshot, space, ranges, current: None, has_begun: false, is_first: true }
     }
@@ -74,7 +82,7 @@ impl Answer {
                     }
                 }
                 None => match self.ranges.next() {
-                    Some(request) => self.begin(request, out),
+                    Some((request, window)) => self.begin(request, window, out),
                     None => {
                         out.extend_from_slice(b"]}");
                         return Ok(false);
@@ -85,7 +93,7 @@ impl Answer {
         Ok(true)
     }
 
-    fn begin(&mut self, request: RangeRequest, out: &mut Vec<u8>) {
+    fn begin(&mut self, request: RangeRequest, (since, until): Window, out: &mut Vec<u8>) {
         if !std::mem::take(&mut self.is_first) {
             out.push(b',');
         }
@@ -97,7 +105,8 @@ impl Answer {
             reverse: request.reverse,
             keys_only: request.keys_only || request.count,
             limit,
-            ..ScanOptions::default()
+            since,
+            until,
         };
         out.extend_from_slice(if request.count { b"{\"count\":" } else { b"{\"entries\":[" });
         let scan = self.snapshot.scan_in(self.space, range, options);

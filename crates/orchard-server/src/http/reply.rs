@@ -6,8 +6,8 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use orchard_wire::query::Parameters;
-use orchard_wire::{Kind, Problem, media};
-use orcharddb::Durability;
+use orchard_wire::{Kind, Problem, key_path, media};
+use orcharddb::{Durability, Key};
 
 /// A reply with a body.
 pub(crate) fn new(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
@@ -80,6 +80,25 @@ pub(super) fn take_db(parameters: &mut Parameters) -> Result<Option<String>, Pro
         orcharddb::check_database_name(name)?;
     }
     Ok(name)
+}
+
+/// The key of the path; without one the parameter `key` names it.
+pub(super) fn key(path: Option<Key>, parameters: &mut Parameters) -> Result<Key, Problem> {
+    if let Some(key) = path {
+        return Ok(key);
+    }
+    match parameters.take("key")? {
+        Some(text) => Ok(Key::new(key_path::parse_parameter(&text)?.encode()?)?),
+        None => Err(Problem::new(Kind::BadKey, "the parameter key is missing")),
+    }
+}
+
+/// Takes `limit`, a positive number.
+pub(crate) fn take_limit(parameters: &mut Parameters) -> Result<Option<usize>, Problem> {
+    parameters.take_with("limit", |text| match text.parse() {
+        Ok(limit) if limit > 0 => Ok(limit),
+        _ => Err("not a positive number".to_owned()),
+    })
 }
 
 /// Takes `durability`.

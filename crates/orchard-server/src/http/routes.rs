@@ -1,6 +1,7 @@
 //! The table of routes. The router walks it, and everything that lists the routes is written from it.
 //!
-//! - A `{..}` in a template stands for the rest of the path, slashes included, up to what follows it in the template.
+//! - A `{..}` in a template stands for the rest of the path up to what follows it in the template: slashes included,
+//!   except in `{queue}`.
 //! - Several rows may fit one path; the first that knows the method takes the request.
 
 use hyper::Method;
@@ -17,10 +18,20 @@ pub(super) enum Name {
     Batch,
     Read,
     KvConnect,
+    History,
+    Queues,
+    Queue,
+    Lease,
+    Ack,
+    Nack,
+    QueueStats,
+    Peek,
+    Dead,
     Livez,
     Readyz,
     Version,
     Limits,
+    Openapi,
     Metrics,
 }
 
@@ -37,6 +48,8 @@ const GET: &[&str] = &["GET"];
 const LOOK: &[&str] = &["GET", "HEAD"];
 const POST: &[&str] = &["POST"];
 const ENTRY: &[&str] = &["GET", "HEAD", "PUT", "DELETE", "PATCH", "POST"];
+const DEAD: &[&str] = &["GET", "HEAD", "POST"];
+const QUEUE: &[&str] = &["POST", "DELETE"];
 
 const fn row(template: &'static str, methods: &'static [&'static str], name: Name) -> Route {
     Route { template, methods, name }
@@ -54,16 +67,26 @@ pub(super) const ROUTES: &[Route] = &[
     row("/v1/read", POST, Name::Read),
     row("/", POST, Name::KvConnect),
     row("/kv-connect/{database}", POST, Name::KvConnect),
+    row("/v1/history", LOOK, Name::History),
+    row("/v1/history/{key}", LOOK, Name::History),
+    row("/v1/queues", LOOK, Name::Queues),
+    row("/v1/queues/{queue}/lease", POST, Name::Lease),
+    row("/v1/queues/{queue}/ack", POST, Name::Ack),
+    row("/v1/queues/{queue}/nack", POST, Name::Nack),
+    row("/v1/queues/{queue}/stats", LOOK, Name::QueueStats),
+    row("/v1/queues/{queue}/peek", LOOK, Name::Peek),
+    row("/v1/queues/{queue}/dead", DEAD, Name::Dead),
+    row("/v1/queues/{queue}", QUEUE, Name::Queue),
     row("/livez", LOOK, Name::Livez),
     row("/readyz", LOOK, Name::Readyz),
     row("/version", LOOK, Name::Version),
     row("/limits", LOOK, Name::Limits),
+    row("/openapi.json", LOOK, Name::Openapi),
     row("/metrics", LOOK, Name::Metrics),
 ];
 
 /// Routes that are promised and not there yet.
-pub(super) const LATER: [&str; 6] =
-    ["/v1/changes", "/v1/watch", "/v1/queues", "/v1/history", "/openapi.json", "/console"];
+pub(super) const LATER: [&str; 3] = ["/v1/changes", "/v1/watch", "/console"];
 
 /// What the router found.
 pub(super) enum Found<'a> {
@@ -83,7 +106,8 @@ impl Route {
             return (path == self.template).then_some("");
         };
         let after = rest.split_once('}').map_or("", |(_, after)| after);
-        path.strip_prefix(before)?.strip_suffix(after)
+        let capture = path.strip_prefix(before)?.strip_suffix(after)?;
+        (!capture.contains('/') || !rest.starts_with("queue}")).then_some(capture)
     }
 }
 
@@ -132,6 +156,9 @@ mod tests {
             (Method::GET, "/v1/kv", Some((Name::Ranges, ""))),
             (Method::GET, "/v1/kv/", Some((Name::Ranges, ""))),
             (Method::PUT, "/v1/kv/a//b", Some((Name::Entry, "a//b"))),
+            (Method::POST, "/v1/queues/a/lease", Some((Name::Lease, "a"))),
+            (Method::POST, "/v1/queues/lease", Some((Name::Queue, "lease"))),
+            (Method::POST, "/v1/queues/a/b", None),
             (Method::GET, "/v1/kvx", None),
             (Method::GET, "/", None),
         ] {

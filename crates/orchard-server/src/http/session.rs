@@ -7,21 +7,34 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
+use tokio::sync::watch;
 
 /// One connection.
 pub(crate) struct Session {
     server: Arc<Server>,
     /// The newest stamp that was acknowledged here before the database would have made it visible.
     early: AtomicU64,
+    stopped: watch::Receiver<bool>,
 }
 
 impl Session {
-    pub(crate) fn new(server: Arc<Server>) -> Session {
-        Session { server, early: AtomicU64::new(0) }
+    pub(crate) fn new(server: Arc<Server>, stopped: watch::Receiver<bool>) -> Session {
+        Session { server, early: AtomicU64::new(0), stopped }
     }
 
     pub(crate) fn server(&self) -> &Arc<Server> {
         &self.server
+    }
+
+    /// Whether the server is stopping: what waits for things to happen ends.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
+    /// Ready when the server stops.
+    pub(crate) async fn stopping(&self) {
+        // A sender that is gone has stopped, too.
+        let _ = self.stopped.clone().wait_for(|stopped| *stopped).await;
     }
 
     /// The database that a read names; an empty one if there is none of this name.

@@ -163,6 +163,15 @@ impl Client {
         self.line()
     }
 
+    /// The next chunk of a body that is sent in chunks, as text; `None` at its end.
+    pub fn chunk(&mut self) -> Option<String> {
+        let size = usize::from_str_radix(&self.line(), 16).ok()?;
+        let mut chunk = vec![0; size + 2];
+        self.stream.read_exact(&mut chunk).expect("a chunk");
+        chunk.truncate(size);
+        (size > 0).then(|| String::from_utf8(chunk).expect("UTF-8"))
+    }
+
     fn line(&mut self) -> String {
         let mut line = String::new();
         self.stream.read_line(&mut line).expect("a line");

@@ -14,6 +14,7 @@ pub mod cursor;
 pub mod duration;
 pub mod entry_json;
 pub mod etag;
+pub mod feed_json;
 pub mod glob;
 pub mod json_pointer;
 pub mod json_text;

@@ -7,6 +7,7 @@ mod bulk;
 mod commit;
 mod documents;
 mod entries;
+mod feeds;
 mod guard;
 mod history;
 mod list;
@@ -106,6 +107,8 @@ async fn route(session: &Arc<Session>, parts: &Parts, body: Incoming) -> Result<
         Name::Batch => batch::handle(session, parts, body).await,
         Name::Read => read::handle(session, parts, body).await,
         Name::KvConnect => kvconnect::handle(session, parts, body).await,
+        Name::Changes => feeds::changes(session, parts).await,
+        Name::Watch => feeds::watch(session, parts).await,
         Name::History if rest.is_empty() => history::handle(session, parts, None).await,
         Name::History => history::handle(session, parts, Some(key_path::parse_key(rest.as_bytes())?)).await,
         Name::Queues => queues::list(session, parts).await,

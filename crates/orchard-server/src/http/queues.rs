@@ -8,7 +8,7 @@ use hyper::http::request::Parts;
 use orchard_wire::queue_json::{self, DeadRequest};
 use orchard_wire::{Kind, Problem, commit_json, percent};
 use orcharddb::queue::Queue;
-use orcharddb::{Commit, DurationMs, LimitError, SpaceId, limits};
+use orcharddb::{Commit, DurationMs, KeyRange, LimitError, SpaceId, WatchTarget, limits, tuple};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -16,8 +16,8 @@ use tokio::time::Instant;
 const BODY_SIZE_BYTES_MAX: usize = 2 * limits::QUEUE_PAYLOAD_SIZE_BYTES_MAX + 64 * 1024;
 /// Queues, messages or letters shown if the request does not say how many.
 const LIMIT_DEFAULT: usize = 100;
-/// How often a lease that waits looks for a message.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long a lease without a message waits at least between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 fn name(encoded: &str) -> Result<String, Problem> {
     let bad = |why: String| Problem::new(Kind::BadRequest, format!("bad name of a queue: {why}"));
@@ -75,13 +75,27 @@ pub(super) async fn lease(
     let queue = queue(session, encoded)?;
     session.settle().await?;
     let end = Instant::now() + Duration::from_millis(request.wait.0);
+    let all = KeyRange::prefix(&tuple::name(queue.name().as_bytes())?);
+    let mut watcher = None;
     loop {
         let messages = queue.lease(request.max, request.visibility)?.await?;
-        if !messages.is_empty() || Instant::now() >= end || session.is_stopping() {
+        let now = Instant::now();
+        if !messages.is_empty() || now >= end || session.is_stopping() {
             return Ok(reply::json(queue_json::render_messages(&messages, "leased_until")));
         }
+        // From the first look on nothing may be missed, so one more look follows.
+        let Some(watcher) = &mut watcher else {
+            let target = WatchTarget { space: SpaceId::QUEUES, range: all.clone() };
+            watcher = Some(session.server().db.watch(vec![target]));
+            continue;
+        };
+        let due = queue.next_due()?.map_or(end, |due| {
+            let left = due.0.saturating_sub(session.server().db.snapshot().time().0);
+            now + Duration::from_millis(left).max(LOOK_AGAIN)
+        });
         tokio::select! {
-            () = tokio::time::sleep_until(end.min(Instant::now() + LOOK_AGAIN)) => {}
+            _ = watcher.changed() => {}
+            () = tokio::time::sleep_until(due.min(end)) => {}
             () = session.stopping() => {}
         }
     }

@@ -18,6 +18,8 @@ pub(super) enum Name {
     Batch,
     Read,
     KvConnect,
+    Changes,
+    Watch,
     History,
     Queues,
     Queue,
@@ -67,6 +69,8 @@ pub(super) const ROUTES: &[Route] = &[
     row("/v1/read", POST, Name::Read),
     row("/", POST, Name::KvConnect),
     row("/kv-connect/{database}", POST, Name::KvConnect),
+    row("/v1/changes", GET, Name::Changes),
+    row("/v1/watch", GET, Name::Watch),
     row("/v1/history", LOOK, Name::History),
     row("/v1/history/{key}", LOOK, Name::History),
     row("/v1/queues", LOOK, Name::Queues),
@@ -86,7 +90,7 @@ pub(super) const ROUTES: &[Route] = &[
 ];
 
 /// Routes that are promised and not there yet.
-pub(super) const LATER: [&str; 3] = ["/v1/changes", "/v1/watch", "/console"];
+pub(super) const LATER: [&str; 1] = ["/console"];
 
 /// What the router found.
 pub(super) enum Found<'a> {

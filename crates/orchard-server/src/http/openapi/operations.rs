@@ -3,7 +3,7 @@
 use super::Operation;
 use super::schemas::{listed, named};
 use crate::http::routes::{Name, Route};
-use orchard_wire::media;
+use orchard_wire::{feed_json, media};
 use orcharddb::limits;
 use serde_json::{Value as Json, json};
 
@@ -87,6 +87,17 @@ fn conditions(operation: Operation) -> Operation {
         .errors(&[412])
 }
 
+fn feed(operation: Operation) -> Operation {
+    let repeated = json!({ "type": "array", "items": text() });
+    operation
+        .parameter("from", text(), "a version, time or age, now or oldest; behind it the feed begins")
+        .parameter("prefix", repeated.clone(), "keys with these parts and more; may repeat")
+        .parameter("key", repeated, "a key; may repeat")
+        .parameter("values", flag(), "whether values are shown")
+        .header("last-event-id", "the last event that was seen: the feed goes on behind it")
+        .reply(200, "events until the client goes", &[(feed_json::EVENT_STREAM, text())])
+}
+
 fn committed(operation: Operation) -> Operation {
     operation.reply(200, "it is done", &[(media::JSON, named("Committed"))])
 }
@@ -145,6 +156,10 @@ pub(super) fn describe(route: &Route, method: &str) -> Operation {
                     )
                     .errors(&[404, 409, 412, 422]);
             Operation { plain_errors: true, ..operation }
+        }
+        Name::Changes => feed(Operation::new("Every commit in order").parameters(&[db])),
+        Name::Watch => {
+            feed(Operation::new("What keys hold, when it changes").parameters(&[db])).errors(&[410])
         }
         Name::History => Operation::new("The versions of a key that are kept")
             .parameters(&[db, key, limit])

@@ -113,12 +113,18 @@ impl IntoKey for Vec<KeyPart> {
 pub fn name(name: &[u8]) -> Result<Key, KeyError> {
     const BYTES_PART: u8 = 0x01;
     const STRING_PART: u8 = 0x02;
-    let mut encoded = Vec::with_capacity(name.len() + 2);
+    // Exactly as much as is needed: more would be copied once more.
+    let zeros = name.iter().filter(|byte| **byte == 0).count();
+    let mut encoded = Vec::with_capacity(name.len() + zeros + 2);
     encoded.push(if std::str::from_utf8(name).is_ok() { STRING_PART } else { BYTES_PART });
-    for byte in name {
-        encoded.push(*byte);
-        if *byte == 0 {
-            encoded.push(0xff);
+    if zeros == 0 {
+        encoded.extend_from_slice(name);
+    } else {
+        for byte in name {
+            encoded.push(*byte);
+            if *byte == 0 {
+                encoded.push(0xff);
+            }
         }
     }
     encoded.push(0);

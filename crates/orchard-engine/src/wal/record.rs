@@ -120,6 +120,19 @@ fn push_mutation(out: &mut Vec<u8>, mutation: &Mutation) {
     }
 }
 
+/// Length, flags, token, and the number of mutations, at most.
+const RECORD_OVERHEAD_BYTES: usize = 32 + limits::TOKEN_SIZE_BYTES_MAX;
+
+/// What a mutation takes, about: operation, space, lengths and expiry beside its key and value.
+fn encoded_bytes(mutation: &Mutation) -> usize {
+    let value = match &mutation.operation {
+        Operation::Set { value, .. } | Operation::SetWithVersionstampSuffix { value, .. } => value.data.len(),
+        Operation::DeleteRange { end: Some(end) } => end.len(),
+        _ => 0,
+    };
+    mutation.key.len() + value + 32
+}
+
 /// Appends the record of a commit.
 pub fn encode(token: Option<&Token>, mutations: &[Mutation], out: &mut Vec<u8>) {
     encode_hashed(token.map(|token| (token, None)), mutations, out);
@@ -128,6 +141,8 @@ pub fn encode(token: Option<&Token>, mutations: &[Mutation], out: &mut Vec<u8>) 
 /// As [`encode`], with the hash that the token remembers: that of all mutations of the commit, when some are left out.
 pub fn encode_hashed(token: Option<(&Token, Option<u64>)>, mutations: &[Mutation], out: &mut Vec<u8>) {
     let start = out.len();
+    // Enough for everything but numbers with bounds, so that the bytes are moved once.
+    out.reserve(RECORD_OVERHEAD_BYTES + mutations.iter().map(encoded_bytes).sum::<usize>());
     out.extend_from_slice(&[0; 4]);
     out.push(if token.is_some() { FLAG_TOKEN } else { 0 });
     let token_at = out.len();

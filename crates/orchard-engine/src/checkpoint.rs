@@ -38,6 +38,7 @@ pub(crate) struct Merging {
     merge: Merge,
     plan: MergePlan,
     number: u64,
+    horizon: u64,
 }
 
 /// Copies of versions on their way to a segment.
@@ -176,6 +177,7 @@ impl Engine {
             next.first_log = first_log;
             next.next_log = next.next_log.max(first_log + 1);
             next.checkpoint_stamp = stamp;
+            (next.history_floor, next.times) = self.history_of_checkpoint(stamp);
             next.checkpoint_log_time_ms = pin.time().0.max(next.checkpoint_log_time_ms);
             self.store_manifest(&mut manifest, next).map_err(commit_error)?;
             let mut segments = self.segments.write();
@@ -276,6 +278,7 @@ impl Engine {
         has_older: bool,
         tombstones: &mut Vec<(Vec<u8>, u64)>,
     ) -> Result<(), StorageError> {
+        let keeps_old = self.options.history_retention_ms > 0;
         let mut copies = Copies::default();
         let mut resume: Option<Vec<u8>> = None;
         loop {
@@ -286,11 +289,19 @@ impl Engine {
                 guard.scan_changed(lower, Bound::Unbounded, since, at, |version| {
                     if version.is_tombstone() {
                         tombstones.push((version.key().to_vec(), version.stamp()));
-                        if has_older {
+                    }
+                    let mut next_version = Some(version);
+                    while let Some(version) = next_version {
+                        let older = version.older().filter(|older| keeps_old && older.stamp() > since);
+                        if !version.is_tombstone() {
+                            // A value that is not here is in a segment already.
+                            if let Some(value) = version.value() {
+                                copies.push(&version, value);
+                            }
+                        } else if has_older || older.is_some() {
                             copies.push(&version, &[]);
                         }
-                    } else if let Some(value) = version.value() {
-                        copies.push(&version, value);
+                        next_version = older;
                     }
                     if copies.bytes.len() >= BATCH_SIZE_BYTES {
                         next = Some(version.key().to_vec());
@@ -335,8 +346,12 @@ impl Engine {
             let writer =
                 SegmentWriter::create(&self.env.disk, self.database, number, keys).map_err(commit_error)?;
             let drop_tombstones = plan.drop_tombstones || mutants::enabled(Mutant::TombstoneDroppedEarly);
-            *merging =
-                Some(Merging { merge: Merge::new(inputs, horizon, drop_tombstones, writer), plan, number });
+            *merging = Some(Merging {
+                merge: Merge::new(inputs, horizon, drop_tombstones, writer),
+                plan,
+                number,
+                horizon,
+            });
         }
         let Some(running) = merging.as_mut() else { return Ok(false) };
         let outcome = match running.merge.step(entries) {
@@ -348,7 +363,7 @@ impl Engine {
             }
         };
         let range = running.plan.range.clone();
-        let number = running.number;
+        let (number, horizon) = (running.number, running.horizon);
         *merging = None;
         let segment = match &outcome.segment {
             Some(meta) => {
@@ -364,6 +379,7 @@ impl Engine {
         next.segments.splice(range.clone(), segment.iter().map(|segment| segment.meta().clone()));
         let floor = outcome.dropped_tombstone_stamp_max.unwrap_or(0);
         next.tombstone_floor = next.tombstone_floor.max(floor);
+        next.history_floor = next.history_floor.max(horizon);
         self.store_manifest(&mut manifest, next).map_err(commit_error)?;
         let gone: Vec<_> = {
             let mut segments = self.segments.write();

@@ -76,7 +76,7 @@ pub struct EngineOptions {
     /// Deleted ranges whose entries are not erased yet, at most; the next delete of a range helps to erase first.
     pub range_tombstones_max: usize,
     /// Replaced and deleted versions are kept for so long, in milliseconds, for [`Engine::snapshot_at`] and
-    /// [`Engine::history`]; 0: only as long as a snapshot needs them. They do not survive the end of the process.
+    /// [`Engine::history`]; 0: only as long as a snapshot needs them.
     pub history_retention_ms: u64,
     /// When the values of old versions take more memory than this, in bytes, older ones go before their time.
     pub history_bytes_max: u64,

@@ -8,6 +8,7 @@ use crate::engine::{Engine, EngineOptions};
 use crate::error::{OpenError, StorageError};
 use crate::expiry::ExpiryIndex;
 use crate::format::DatabaseId;
+use crate::history::OldVersions;
 use crate::log_clock::LogClock;
 use crate::manifest::{self, CleanEnd, Manifest};
 use crate::mutants::{self, Mutant};
@@ -68,6 +69,10 @@ struct Loading {
     times: TimeIndex,
     floor: Versionstamp,
     segments: Arc<Vec<Arc<Segment>>>,
+    /// Versions above this are kept, and the newest at or below it; `u64::MAX`: the newest alone.
+    history_floor: u64,
+    /// Tombstones to leave memory.
+    purge: VecDeque<(Vec<u8>, u64)>,
 }
 
 impl Loading {
@@ -81,6 +86,8 @@ impl Loading {
             times: TimeIndex::default(),
             floor: Versionstamp::ZERO,
             segments: Arc::default(),
+            history_floor: u64::MAX,
+            purge: VecDeque::new(),
         }
     }
 }
@@ -171,9 +178,18 @@ fn open_existing(
         .collect::<Result<Vec<_>, _>>()?;
     remove_strays(&env, &manifest)?;
     let checkpoint = Versionstamp::from_raw(manifest.checkpoint_stamp);
-    let mut loading = load_segments(new_map(&env)?, &options, Arc::new(segments))?;
+    let history_floor = match (options.history_retention_ms, manifest.history_floor) {
+        (0, _) => u64::MAX,
+        // Written by a version that did not say.
+        (_, 0) => checkpoint.raw(),
+        (_, floor) => floor.min(checkpoint.raw()),
+    };
+    let mut loading = load_segments(new_map(&env)?, &options, Arc::new(segments), history_floor)?;
     loading.floor = checkpoint.max(Versionstamp::from_raw(manifest.tombstone_floor));
     let checkpoint_time = UnixMillis(manifest.checkpoint_log_time_ms);
+    for (time, stamp) in &manifest.times {
+        loading.times.note(UnixMillis(*time), Versionstamp::from_raw(*stamp));
+    }
     if checkpoint > Versionstamp::ZERO {
         loading.times.note(checkpoint_time, checkpoint);
     }
@@ -301,18 +317,22 @@ fn load_segments(
     mut map: MapWriter,
     options: &EngineOptions,
     segments: Arc<Vec<Arc<Segment>>>,
+    history_floor: u64,
 ) -> Result<Loading, StorageError> {
     let mut counts = Counts::default();
     let mut expiry = ExpiryIndex::default();
     let mut loader = map.bulk_loader();
     let mut merged = MergeIter::new(segments.iter().map(Segment::iter_all).collect());
     let mut last_key: Option<Vec<u8>> = None;
+    let mut old_versions = OldVersions::above(history_floor);
     // Values stay on disk once half of the memory is full; the index always fits, or the open fails.
     let value_budget = options.memory_limit_bytes / 2;
     while let Some(entry) = merged.next()? {
         if last_key.as_deref() == Some(entry.key) {
+            old_versions.older(&entry);
             continue;
         }
+        old_versions.newest(&entry);
         let key = last_key.get_or_insert_default();
         key.clear();
         key.extend_from_slice(entry.key);
@@ -343,7 +363,8 @@ fn load_segments(
         );
     }
     loader.finish();
-    Ok(Loading { counts, expiry, segments, ..Loading::empty(map, options) })
+    let purge = old_versions.finish(&mut map, &segments)?.into();
+    Ok(Loading { counts, expiry, segments, history_floor, purge, ..Loading::empty(map, options) })
 }
 
 fn replay_group(
@@ -412,9 +433,9 @@ fn replay_group(
     if !rest.is_empty() {
         return Err(corrupt(format!("{} bytes behind the last commit of a group", rest.len())));
     }
-    // No reader is here yet: what is replaced can go at once.
+    // No reader is here yet: what is replaced can go at once, but for history.
     let last = Versionstamp::new(group.index, u16::MAX).raw();
-    loading.map.reclaim(last, 2 * group.count as usize + 64);
+    loading.map.reclaim(last.min(loading.history_floor), 2 * group.count as usize + 64);
     Ok(())
 }
 
@@ -446,7 +467,7 @@ fn assemble(
         expiry: loading.expiry,
         times: loading.times,
         floor: loading.floor,
-        purge: VecDeque::new(),
+        purge: loading.purge,
         is_closed: false,
         is_disk_full: false,
         spare_buffers: Vec::new(),
@@ -454,7 +475,8 @@ fn assemble(
     let log_clock = LogClock::new(env.clock.clone(), last_time);
     let durability = options.durability;
     let stats = Stats::default();
-    stats.pruned_to.store(last, std::sync::atomic::Ordering::SeqCst);
+    let history_from = if options.history_retention_ms == 0 { last } else { loading.history_floor.min(last) };
+    stats.pruned_to.store(history_from, std::sync::atomic::Ordering::SeqCst);
     stats.idle_group_index.store(next_index.saturating_sub(1), std::sync::atomic::Ordering::SeqCst);
     Engine {
         reader,
@@ -473,7 +495,10 @@ fn assemble(
         log: Mutex::new(log),
         core: Mutex::new(core),
         stats,
-        history_from: AtomicU64::new(if options.history_retention_ms == 0 { u64::MAX } else { last }),
+        history_from: AtomicU64::new(match options.history_retention_ms {
+            0 => u64::MAX,
+            _ => history_from,
+        }),
         written_time_ms: AtomicU64::new(last_time.0),
         memory_used: AtomicU64::new(0),
         merging: Mutex::new(None),

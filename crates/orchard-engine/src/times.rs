@@ -53,6 +53,23 @@ impl TimeIndex {
     }
 }
 
+impl TimeIndex {
+    /// A version that is not newer than any commit of a time after `time`: at most a step older than it need be; `None`
+    /// before the first step.
+    pub fn version_before(&self, time: UnixMillis) -> Option<Versionstamp> {
+        let behind = self.steps.partition_point(|(first, _)| *first <= time);
+        behind.checked_sub(1).and_then(|at| self.steps.get(at)).map(|(_, stamp)| *stamp)
+    }
+
+    /// The steps from the one that `from` lies in, thinned to about `steps_max`.
+    pub fn since(&self, from: Versionstamp, steps_max: usize) -> Vec<(u64, u64)> {
+        let first = self.steps.partition_point(|(_, stamp)| *stamp <= from).saturating_sub(1);
+        let kept = self.steps.len() - first;
+        let every = kept.div_ceil(steps_max.max(1)).max(1);
+        self.steps.iter().skip(first).step_by(every).map(|(time, stamp)| (time.0, stamp.raw())).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +88,9 @@ mod tests {
         assert_eq!(index.time_of(Versionstamp::new(1_999_985, 3)), UnixMillis(199_998_000));
         assert!(index.version_at(UnixMillis(199_998_400)).expect("known") >= Versionstamp::new(1_999_985, 0));
         assert_eq!(index.time_of(Versionstamp::ZERO), UnixMillis(0));
+        assert_eq!(index.version_before(UnixMillis(199_998_400)), Some(stamp));
+        let thinned = index.since(stamp, 1);
+        assert_eq!(thinned, [(199_998_000, stamp.raw())]);
+        assert!(index.since(Versionstamp::ZERO, 100).len() <= 100);
     }
 }

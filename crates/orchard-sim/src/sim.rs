@@ -162,8 +162,6 @@ pub struct Simulation {
     lost: Vec<Versionstamp>,
     /// What was visible at the last end.
     seen: Versionstamp,
-    /// What was visible at the last beginning.
-    opened_at: Versionstamp,
     sync_failed: bool,
     summary: Summary,
     /// Print every step.
@@ -197,7 +195,7 @@ impl Simulation {
             group_delay_ns_max: 0,
             checkpoint_log_bytes: 0,
             evictable_value_bytes_min: pick(&random, &[1, 64]),
-            history_retention_ms: pick(&random, &[0, 0, 3_000, 50_000]),
+            history_retention_ms: pick(&random, &[0, 0, 500, 10_000]),
             range_tombstones_max: pick(&random, &[1, 3, 64]),
             small_range_entries_max: pick(&random, &[0, 0, 2, 64]),
             // Mostly from log files, or from memory.
@@ -239,7 +237,6 @@ impl Simulation {
             rollbacks: 0,
             lost: Vec::new(),
             seen: Versionstamp::ZERO,
-            opened_at: Versionstamp::ZERO,
             sync_failed: false,
             summary: Summary::default(),
             tells: false,
@@ -733,8 +730,10 @@ impl Simulation {
             Job::Erase(1_000),
         ];
         let job = pick(&self.random, &jobs);
-        if self.random.below(4) == 0 {
-            return self.sweep();
+        match self.random.below(8) {
+            0 | 3 => self.expire(),
+            1..=2 => return self.sweep(),
+            _ => {}
         }
         if self.has_collections() {
             if self.random.below(3) == 0 {
@@ -1026,15 +1025,18 @@ impl Simulation {
             self.held.swap_remove(oldest);
         }
         self.held.push(Held { pin, taken_at_ns: self.clock.monotonic_ns(), expired: false });
-        if self.random.below(10) == 0 {
-            let age_ns = self.options.snapshot_age_ms_max * 1_000_000;
-            let before_ns = self.clock.monotonic_ns().saturating_sub(age_ns);
-            self.engine().engine().expire_snapshots();
-            for held in &mut self.held {
-                held.expired |= held.taken_at_ns < before_ns;
-            }
-        }
         Ok(())
+    }
+
+    /// Old snapshots end, and history moves on.
+    fn expire(&mut self) {
+        let age_ns = self.options.snapshot_age_ms_max * 1_000_000;
+        let before_ns = self.clock.monotonic_ns().saturating_sub(age_ns);
+        self.engine().engine().expire_snapshots();
+        for held in &mut self.held {
+            held.expired |= held.taken_at_ns < before_ns;
+        }
+        tell!(self, "history begins at {:?}", self.engine().engine().history_floor());
     }
 
     fn read_snapshot(&mut self) -> Step {
@@ -1074,7 +1076,6 @@ impl Simulation {
             Err(ReadError::SnapshotTooOld) => {
                 let kept_until = self.truth.time_of(at).0.saturating_add(self.options.history_retention_ms);
                 let is_kept = self.options.history_retention_ms > 0
-                    && at > self.opened_at
                     && kept_until > self.clock_max.max(self.clock.now()).0;
                 ensure!(!is_kept, "{at:?} is within the retention and its snapshot is too old");
                 Ok(())
@@ -1360,7 +1361,6 @@ impl Simulation {
         self.read_time = UnixMillis(0);
         match self.try_open() {
             Ok(subject) => {
-                self.opened_at = subject.visible();
                 self.subject = Some(subject);
                 Ok(())
             }

@@ -157,7 +157,7 @@ impl Snapshot {
 
 impl Db {
     /// The versions of a key that are kept, the newest first, at most `limit`: those within
-    /// [`EngineOptions::history_retention_ms`](crate::EngineOptions), since the database was opened.
+    /// [`EngineOptions::history_retention_ms`](crate::EngineOptions).
     ///
     /// ```
     /// use orcharddb::{Db, EngineOptions, Options};

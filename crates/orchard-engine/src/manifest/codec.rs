@@ -60,6 +60,12 @@ pub fn encode(manifest: &Manifest) -> Vec<u8> {
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(&space.0.to_le_bytes());
     }
+    if !manifest.times.is_empty() {
+        u64s(&mut out, &[manifest.times.len() as u64]);
+        for (time, stamp) in &manifest.times {
+            u64s(&mut out, &[*time, *stamp]);
+        }
+    }
 
     let length = (out.len() - HEADER_SIZE_BYTES - 8) as u64;
     if let Some(place) = out.get_mut(HEADER_SIZE_BYTES..HEADER_SIZE_BYTES + 8) {
@@ -213,6 +219,11 @@ impl<'a> Fields<'a> {
             let space = SpaceId(self.u32()?);
             if manifest.spaces.insert(name.to_owned(), space).is_some() {
                 return Err(Bad::Corrupt("two databases of one name"));
+            }
+        }
+        if self.rest.len() >= 8 {
+            for _ in 0..self.u64()? {
+                manifest.times.push((self.u64()?, self.u64()?));
             }
         }
         Ok(manifest)

@@ -79,6 +79,8 @@ pub struct Manifest {
     pub spaces: BTreeMap<String, SpaceId>,
     /// No database has had this space or a larger one.
     pub next_space: u32,
+    /// When versions were that history still shows: pairs of log time (Unix milliseconds) and first stamp, both increasing.
+    pub times: Vec<(u64, u64)>,
 }
 
 impl Manifest {

@@ -41,8 +41,9 @@ fn manifests() -> impl Strategy<Value = Manifest> {
         clean_end,
         spaces,
         any::<[u32; 2]>(),
+        prop::collection::vec((numbers(), numbers()), 0..4),
     )
-        .prop_map(|(database, n, segments, clean_end, spaces, small)| Manifest {
+        .prop_map(|(database, n, segments, clean_end, spaces, small, times)| Manifest {
             database: DatabaseId(database),
             sequence: n[0],
             segments,
@@ -58,6 +59,7 @@ fn manifests() -> impl Strategy<Value = Manifest> {
             apply_version: small[0],
             spaces,
             next_space: small[1],
+            times,
         })
 }
 
@@ -136,6 +138,7 @@ fn sample() -> Manifest {
         apply_version: 1,
         spaces: [("default".to_owned(), SpaceId(0)), ("täst".to_owned(), SpaceId(16))].into(),
         next_space: 17,
+        times: Vec::new(),
     }
 }
 

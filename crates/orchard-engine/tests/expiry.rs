@@ -14,6 +14,7 @@ use std::sync::Arc;
 const SPACE: SpaceId = SpaceId::DEFAULT;
 const KEYS: u64 = 20_000;
 const BATCH: usize = 500;
+const LIMIT_BYTES: u64 = 16 << 20;
 
 fn key(number: u64) -> Key {
     Key::new(format!("k{number:06}")).expect("short")
@@ -36,7 +37,8 @@ fn what_expired_is_swept_in_small_commits_and_its_memory_and_disk_come_back() {
         clock: clock.clone(),
         random: Arc::new(SeededRandom::new(1)),
     };
-    let engine = Engine::open(env, EngineOptions::default()).expect("opens");
+    let options = EngineOptions { memory_limit_bytes: LIMIT_BYTES, ..EngineOptions::default() };
+    let engine = Engine::open(env, options).expect("opens");
     let empty_bytes = engine.memory_bytes();
     for first in (0..KEYS).step_by(BATCH) {
         let all = first..first + BATCH as u64;
@@ -81,5 +83,7 @@ fn what_expired_is_swept_in_small_commits_and_its_memory_and_disk_come_back() {
         stats.segment_bytes,
         full.segment_bytes
     );
-    assert!((engine.memory_bytes() - empty_bytes) * 20 < full.memory_bytes - empty_bytes, "{stats:?}");
+    // Beside it there is the newest part of the log, for the feed.
+    let (used, was) = (engine.memory_bytes() - empty_bytes, full.memory_bytes - empty_bytes);
+    assert!(used < was / 20 + LIMIT_BYTES / 32, "{used} of {was}");
 }

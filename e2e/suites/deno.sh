@@ -49,4 +49,30 @@ is "with the token" 1 "$(as secret)"
 is "without it" 1 "$(as other | grep -c 'status.*401')"
 is "data without it" 401 "$(curl -s -o /dev/null -w '%{http_code}' -X POST "$address/kv-connect/0/atomic_write")"
 stop TERM
+
+# Deno's local file, moved over.
+if "$ORCHARD" import --from denokv --data "$work/five" /dev/null 2>&1 | grep -q "without SQLite"; then
+    echo "this orchard was built without --features denokv-import: the import is not checked"
+else
+    cat >"$work/local.ts" <<'TS'
+const kv = await Deno.openKv(Deno.args[0]);
+await kv.set(["fruit", "plum"], new Map([["colour", "blue"]]));
+const [a, b] = [(await kv.set(["a"], 1)).versionstamp, (await kv.set(["b"], 2n)).versionstamp];
+await kv.enqueue("later", { delay: 3_600_000 });
+console.log(a < b);
+kv.close();
+TS
+    cat >"$work/moved.ts" <<'TS'
+const kv = await Deno.openKv(`http://${Deno.env.get("ADDRESS")}`);
+const [a, b] = await kv.getMany([["a"], ["b"]]);
+console.log((await kv.get<Map<string, string>>(["fruit", "plum"])).value!.get("colour"), a.value, b.value, a.versionstamp! < b.versionstamp!);
+kv.close();
+TS
+    is "a local file" true "$(deno run --no-check --unstable-kv -A "$work/local.ts" "$work/kv.sqlite")"
+    rm -rf "$work/five"
+    is "the import" "imported 3 entries and 1 queued messages" "$("$ORCHARD" import --from denokv --data "$work/five" "$work/kv.sqlite" 2>&1 | tail -1)"
+    start --data "$work/five"
+    is "what was moved" "blue 1 2n true" "$(ADDRESS=$address deno run --no-check --unstable-kv -A "$work/moved.ts")"
+    stop TERM
+fi
 echo "$checks checks"

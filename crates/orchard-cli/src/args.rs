@@ -299,6 +299,15 @@ pub struct BatchArgs {
     pub file: PathBuf,
 }
 
+/// What `orchard import` reads.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ImportFormat {
+    /// One JSON entry a line, as `orchard export` writes them
+    Ndjson,
+    /// The SQLite file of Deno's local KV or of the server `denokv`, with its queue
+    Denokv,
+}
+
 /// `orchard import`
 #[derive(Args, Debug)]
 pub struct ImportArgs {
@@ -307,6 +316,9 @@ pub struct ImportArgs {
     pub target: TargetFlags,
     /// The file; `-` reads standard input
     pub file: PathBuf,
+    /// What the file is
+    #[arg(long, value_enum, default_value = "ndjson", conflicts_with_all = ["resume", "skip_lines"])]
+    pub from: ImportFormat,
     /// Keep FILE.progress while importing, and go on from it after an interruption
     #[arg(long, conflicts_with = "skip_lines")]
     pub resume: bool,

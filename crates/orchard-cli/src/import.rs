@@ -7,7 +7,7 @@
 //! - Two commits that write the same key are never on their way together, so the later line wins.
 //! - A bad line stops the import with its number, everything before it imported.
 
-use crate::args::ImportArgs;
+use crate::args::{ImportArgs, ImportFormat};
 use crate::error::{CliError, Result};
 use crate::files;
 use crate::progress::Progress;
@@ -135,6 +135,9 @@ struct Import<'a> {
 /// # Errors
 /// The bad line, or what else stopped it; the message says how far it came.
 pub fn run(args: &ImportArgs) -> Result<()> {
+    if args.from == ImportFormat::Denokv {
+        return from_denokv(args);
+    }
     let name = args.file.display().to_string();
     let input = files::open_input(&args.file).map_err(CliError::io(&name))?;
     let mut lines = Lines::new(input.reader);
@@ -188,6 +191,16 @@ pub fn run(args: &ImportArgs) -> Result<()> {
             Err(CliError::new(error.exit, message))
         }
     }
+}
+
+#[cfg(feature = "denokv-import")]
+fn from_denokv(args: &ImportArgs) -> Result<()> {
+    crate::import_denokv::run(args)
+}
+
+#[cfg(not(feature = "denokv-import"))]
+fn from_denokv(_: &ImportArgs) -> Result<()> {
+    Err(CliError::failure("this orchard was built without SQLite: cargo build --features denokv-import"))
 }
 
 impl Import<'_> {

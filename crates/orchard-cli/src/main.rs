@@ -16,6 +16,8 @@ mod error;
 mod export;
 mod files;
 mod import;
+#[cfg(feature = "denokv-import")]
+mod import_denokv;
 mod interrupt;
 mod keys;
 mod logging;

@@ -360,6 +360,32 @@ await Promise.all(clients.map((client, i) => client.set(["client", i], i)));
 is("8 clients", (await all(kv.list({ prefix: ["client"] }))).length, 8);
 clients.forEach((client) => client.close());
 
+// --- watch
+const watching = kv.watch<[number, string, number]>([["w", 1], ["w", 2], ["w", 3]]).getReader();
+const told = async () => (await watching.read()).value!.map((entry) => entry.value);
+is("the first tells all", await told(), [null, null, null]);
+await kv.set(["w", 2], "two");
+is("a change", await told(), [null, "two", null]);
+await kv.atomic().set(["w", 1], 1).sum(["w", 3], 1n).commit();
+is("a commit", await told(), [1, "two", u64(1n)]);
+await kv.delete(["w", 2]);
+is("a delete", await told(), [1, null, u64(1n)]);
+await put("/v1/kv?key=" + encodeURIComponent('["w",1]'), "application/json", "9");
+is("a change of curl's", await told(), [9n, null, u64(1n)]);
+await kv.set(["w", 2], "short", { expireIn: 40 });
+let last = await told();
+if (last[1] === "short") last = await told();
+is("an expiry", last, [9n, null, u64(1n)]);
+await kv.set(["w", "other"], 1);
+await kv.set(["w", 3], 5);
+is("nothing of other keys", await told(), [9n, null, 5]);
+await watching.cancel();
+const crowd = Array.from({ length: 20 }, () => kv.watch([["crowd"]]).getReader());
+await Promise.all(crowd.map((reader) => reader.read()));
+await kv.set(["crowd"], "all");
+is("20 watches", (await Promise.all(crowd.map((reader) => reader.read()))).map((read) => read.value![0].value), Array(20).fill("all"));
+await Promise.all(crowd.map((reader) => reader.cancel()));
+
 // --- several databases
 const fruit = await Deno.openKv(`${url}/kv-connect/fruit`);
 is("another database is empty", (await all(fruit.list({ prefix: [] }))).length, 0);

@@ -103,6 +103,16 @@ is("expired", await get(["gone"]), null);
 await Promise.all(upTo(0, 100).map(() => kv.atomic().sum(["race"], 1n).commit()));
 is("100 sums at once", (await get(["race"])).value, 100n);
 
+// --- watch
+const watching = kv.watch([["w", 1], ["w", 2]]).getReader();
+const told = async () => (await watching.read()).value.map((entry) => entry.value);
+is("the first tells all", await told(), [null, null]);
+await kv.set(["w", 2], "two");
+is("a change", await told(), [null, "two"]);
+await kv.set(["w", 1], { one: 1 });
+is("another", await told(), [{ one: 1 }, "two"]);
+await watching.cancel();
+
 // --- limits, where the client does not look first
 await throws("11 keys", () => kv.getMany(upTo(0, 11).map((i) => ["many", i])), "range");
 await throws("a large value", () => kv.set(["large"], "x".repeat(70_000)), "alue");

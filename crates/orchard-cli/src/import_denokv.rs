@@ -146,7 +146,9 @@ fn entry(row: &Row<'_>, space: SpaceId) -> std::result::Result<Mutation, String>
         2 if data.len() == 8 => Value::new(ValueType::U64, data),
         3 => Value::bytes(data),
         _ => {
-            return Err(format!("the value of the key {shown} has an encoding that is not known, {encoding}"));
+            return Err(format!(
+                "the value of the key {shown} has an encoding that is not known, {encoding}"
+            ));
         }
     };
     let key = Key::new(key).map_err(|error| format!("the key {shown}: {error}"))?;

@@ -9,6 +9,7 @@ use denokv_proto::datapath as pb;
 use orchard_server::{Secret, ServerOptions};
 use orcharddb::{Db, Value};
 use prost::Message as _;
+use std::io::{BufRead as _, Read as _};
 
 /// A client that has fetched the metadata of a database.
 struct Kv<'s> {
@@ -359,4 +360,111 @@ fn collections_are_arrays_and_objects() {
     assert_eq!(shown("set"), r#"["member"]"#);
     assert_eq!(shown("zset"), r#"[["member",1.5]]"#);
     assert_eq!(kv.read(vec![range(b"", b"\xff", 100)])[0].len(), 4, "in lists, too");
+}
+
+/// A watch on a connection of its own.
+struct Watching {
+    client: common::Client,
+    buffer: Vec<u8>,
+}
+
+impl Watching {
+    fn open(kv: &Kv<'_>, keys: &[&[u8]]) -> Watching {
+        let keys = keys.iter().map(|key| pb::WatchKey { key: key.to_vec() }).collect();
+        let body = pb::Watch { keys }.encode_to_vec();
+        let mut client = kv.server.client();
+        let head = format!(
+            "POST {}/watch HTTP/1.1\r\nhost: localhost\r\nx-denokv-version: 3\r\nx-denokv-database-id: {}\r\ncontent-length: {}\r\n\r\n",
+            kv.endpoint,
+            kv.id,
+            body.len()
+        );
+        client.write(&[head.as_bytes(), &body].concat());
+        let mut line = String::new();
+        while client.stream.read_line(&mut line).expect("a line") > 2 {}
+        assert!(
+            line.starts_with("HTTP/1.1 200") && line.contains("content-type: application/octet-stream"),
+            "{line}"
+        );
+        Watching { client, buffer: Vec::new() }
+    }
+
+    /// Reads a chunk; false at the end.
+    fn more(&mut self) -> bool {
+        let mut size = String::new();
+        self.client.stream.read_line(&mut size).expect("a size");
+        let size = usize::from_str_radix(size.trim(), 16).expect("hex");
+        let mut chunk = vec![0; size + 2];
+        self.client.stream.read_exact(&mut chunk).expect("a chunk");
+        self.buffer.extend_from_slice(&chunk[..size]);
+        size > 0
+    }
+
+    /// The next frame that tells something, pings passed over.
+    fn next(&mut self) -> Vec<pb::WatchKeyOutput> {
+        loop {
+            while self.buffer.len() < 4 {
+                assert!(self.more(), "it ended");
+            }
+            let length = u32::from_le_bytes(self.buffer[..4].try_into().expect("four")) as usize;
+            while self.buffer.len() < 4 + length {
+                assert!(self.more(), "it ended");
+            }
+            let frame: Vec<u8> = self.buffer.drain(..4 + length).collect();
+            if length > 0 {
+                let output = pb::WatchOutput::decode(&frame[4..]).expect("a message");
+                assert_eq!(output.status, pb::SnapshotReadStatus::SrSuccess as i32);
+                return output.keys;
+            }
+        }
+    }
+}
+
+fn told(keys: &[pb::WatchKeyOutput]) -> Vec<Option<Option<&[u8]>>> {
+    keys.iter()
+        .map(|key| key.changed.then(|| key.entry_if_changed.as_ref().map(|entry| entry.value.as_slice())))
+        .collect()
+}
+
+#[test]
+fn a_watch_tells_what_changed() {
+    let mut server = TestServer::memory();
+    {
+        let kv = Kv::open(&server, "fruit");
+        let mut watching = Watching::open(&kv, &[b"a", b"b"]);
+        assert_eq!(told(&watching.next()), [Some(None), Some(None)], "the first tells all");
+        kv.set(b"b", b"\xff\x0f1", 1);
+        assert_eq!(told(&watching.next()), [None, Some(Some(&b"\xff\x0f1"[..]))]);
+        kv.set(b"c", b"\xff\x0f2", 1);
+        kv.set(b"a", b"\xff\x0f3", 1);
+        assert_eq!(told(&watching.next()), [Some(Some(&b"\xff\x0f3"[..])), None], "c is not watched");
+        let delete = pb::Mutation {
+            key: b"b".to_vec(),
+            mutation_type: pb::MutationType::MDelete as i32,
+            ..pb::Mutation::default()
+        };
+        kv.write(&pb::AtomicWrite { mutations: vec![delete], ..pb::AtomicWrite::default() })
+            .expect("it commits");
+        assert_eq!(told(&watching.next()), [None, Some(None)]);
+        let soon = server.db.snapshot().time().0 as i64 + 30;
+        let expires = pb::Mutation { expire_at_ms: soon, ..set(b"b", b"\xff\x0f4", 1) };
+        kv.write(&pb::AtomicWrite { mutations: vec![expires], ..pb::AtomicWrite::default() })
+            .expect("it commits");
+        let mut last = watching.next();
+        if told(&last) != [None, Some(None)] {
+            assert_eq!(told(&last), [None, Some(Some(&b"\xff\x0f4"[..]))]);
+            last = watching.next();
+        }
+        assert_eq!(told(&last), [None, Some(None)], "expired at its time");
+        let too_many = pb::Watch { keys: vec![pb::WatchKey { key: vec![1] }; 11] }.encode_to_vec();
+        let reply = kv.post("watch", &too_many);
+        assert_eq!((reply.status, reply.text().contains("Too many keys watched")), (413, true));
+        // A stop ends the stream; nobody waits for the client.
+        let mut other = Watching::open(&kv, &[b"a"]);
+        other.next();
+        server.begin_stop();
+        while watching.more() {}
+        while other.more() {}
+    }
+    server.join();
 }

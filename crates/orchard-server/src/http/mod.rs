@@ -24,7 +24,7 @@ mod status;
 mod stream;
 
 pub(crate) use session::Session;
-pub(crate) use stream::Body;
+pub(crate) use stream::{Body, Produced};
 
 use crate::kvconnect;
 use body::Incoming;

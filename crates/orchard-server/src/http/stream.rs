@@ -124,11 +124,11 @@ impl Pieces {
 }
 
 /// Where the work behind a [`Produced`] body puts its pieces.
-pub(super) struct PieceSender(mpsc::Sender<Bytes>);
+pub(crate) struct PieceSender(mpsc::Sender<Bytes>);
 
 impl PieceSender {
     /// Waits until the client has room for it.
-    pub(super) async fn send(&self, piece: Vec<u8>) -> Result<(), Problem> {
+    pub(crate) async fn send(&self, piece: Vec<u8>) -> Result<(), Problem> {
         let sent = self.0.send(Bytes::from(piece)).await;
         sent.map_err(|_| Problem::new(Kind::Closed, "the client is gone"))
     }
@@ -144,7 +144,7 @@ pub(crate) struct Produced {
 }
 
 impl Produced {
-    pub(super) fn new<F>(work: impl FnOnce(PieceSender) -> F) -> Produced
+    pub(crate) fn new<F>(work: impl FnOnce(PieceSender) -> F) -> Produced
     where
         F: Future<Output = Result<(), Problem>> + Send + 'static,
     {
@@ -152,7 +152,7 @@ impl Produced {
         Produced { first: None, work: Some(Box::pin(work(PieceSender(sender)))), pieces }
     }
 
-    pub(super) fn into_body(self) -> Body {
+    pub(crate) fn into_body(self) -> Body {
         Body::Produced(Box::new(self))
     }
 

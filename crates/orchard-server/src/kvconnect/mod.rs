@@ -11,6 +11,7 @@
 mod collections;
 mod data;
 mod metadata;
+mod watch;
 
 use crate::http::body::Incoming;
 use crate::http::{Body, Session, reply};
@@ -44,6 +45,7 @@ enum Action {
     Metadata,
     SnapshotRead,
     AtomicWrite,
+    Watch,
 }
 
 /// The database that a path names and what is asked of it.
@@ -55,6 +57,7 @@ fn target(path: &str) -> Result<(String, Action), Problem> {
         None | Some((_, "")) => (rest.trim_end_matches('/'), Action::Metadata),
         Some((name, "snapshot_read")) => (name, Action::SnapshotRead),
         Some((name, "atomic_write")) => (name, Action::AtomicWrite),
+        Some((name, "watch")) => (name, Action::Watch),
         Some(_) => return Err(Problem::new(Kind::NoSuchRoute, "Resource not found.")),
     };
     let not_a_name = || Problem::new(Kind::BadRequest, "The path holds no name of a database.");
@@ -80,6 +83,7 @@ pub(crate) async fn handle(
         Action::Metadata => metadata::handle(session, parts, &database, &id, body).await,
         Action::SnapshotRead => data::snapshot_read(session, &database, body).await,
         Action::AtomicWrite => data::atomic_write(session, &database, body).await,
+        Action::Watch => watch::handle(session, &database, body).await,
     }
 }
 

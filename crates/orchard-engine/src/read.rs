@@ -144,9 +144,17 @@ impl Engine {
         with_flat_key(space, key, |flat| {
             let found = {
                 let guard = self.reader.pin();
-                let (stamp, time) = at.unwrap_or_else(|| self.read_point());
+                // Most entries never expire, and then nobody needs to know what time it is. If this one does, version
+                // and time are chosen together: a time behind the version would show what a later commit has extended
+                // as expired.
+                let (mut stamp, mut time) = at.unwrap_or_else(|| (self.progress.visible(), UnixMillis(0)));
+                let mut newest = guard.get(flat, stamp);
+                if at.is_none() && newest.is_some_and(|version| version.expires_at_ms().is_some()) {
+                    (stamp, time) = self.read_point();
+                    newest = guard.get(flat, stamp);
+                }
                 let ranges = self.ranges.load();
-                match guard.get(flat, stamp) {
+                match newest {
                     Some(version) if is_visible(&version, time) && !ranges.hides(&version, stamp) => {
                         version.touch();
                         entry_of(key, &version, false)

@@ -61,10 +61,29 @@ pub(crate) struct Client {
     pub(crate) connected_at: Instant,
     pub(crate) seen: Mutex<Seen>,
     is_killed: AtomicBool,
+    /// Another client ends its waiting; with an error.
+    unblock: Mutex<Option<bool>>,
     inbox: Mutex<Inbox>,
 }
 
 impl Client {
+    /// Ends its waiting for an element, as if the time was over or `with_error`; whether it waits.
+    pub(crate) fn unblock(&self, with_error: bool) -> bool {
+        if !self.seen.lock().is_blocked {
+            return false;
+        }
+        *self.unblock.lock() = Some(with_error);
+        if let Some(waker) = self.inbox.lock().waker.take() {
+            waker.wake();
+        }
+        true
+    }
+
+    /// What [`Client::unblock`] left.
+    pub(crate) fn take_unblock(&self) -> Option<bool> {
+        self.unblock.lock().take()
+    }
+
     /// Leaves a message of about so many bytes for the client; it is sent between two of its replies. A client that has
     /// left too much lying is disconnected.
     pub(crate) fn push(&self, reply: Reply, size_bytes: usize, depends_on: Versionstamp) {
@@ -144,6 +163,7 @@ impl Clients {
             connected_at: Instant::now(),
             seen: Mutex::new(Seen { version: 2, ..Seen::default() }),
             is_killed: AtomicBool::new(false),
+            unblock: Mutex::new(None),
             inbox: Mutex::default(),
         });
         self.open.lock().insert(client.id, client.clone());

@@ -116,6 +116,15 @@ impl Command {
         if self.arity < 0 { count >= arity } else { count == arity }
     }
 
+    /// The keys among its arguments, as far as they stand at fixed places.
+    pub(crate) fn key_names<'a>(&self, args: Args<'a>) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let (first, last, step) = self.keys;
+        let count = i32::try_from(args.len()).unwrap_or(i32::MAX);
+        let last = if last < 0 { count + last } else { last };
+        let places = (first..=last).step_by(usize::try_from(step).unwrap_or(1).max(1));
+        places.filter(move |_| first > 0).filter_map(move |at| args.get(usize::try_from(at).ok()?))
+    }
+
     /// The last word of the name.
     pub(crate) fn last_name(&self) -> &'static str {
         self.name.rsplit('|').next().unwrap_or(self.name)

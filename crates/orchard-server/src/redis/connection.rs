@@ -5,8 +5,9 @@
 //! - Requests run while replies wait for the log, as long as those are few; a client that takes no replies is not read.
 //! - One write for all replies of a batch. A half request holds memory only as long as it makes progress.
 
+use super::blocking::{Blocked, Told};
 use super::clients::Message;
-use super::dispatch::{Dispatcher, Stopped};
+use super::dispatch::{self, Dispatcher, Stopped};
 use super::output::Output;
 use super::pubsub::Kind;
 use super::session::Session;
@@ -53,6 +54,8 @@ enum Event {
     Progress,
     /// Another connection left this.
     Message(Message),
+    /// What it waits for may have come, or did not come in time.
+    Told(Told),
     /// The server stops.
     Stop,
     /// Somebody ended the connection, or the client keeps nobody waiting any longer.
@@ -76,6 +79,8 @@ struct Connection<'a> {
     is_stopping: bool,
     /// The client sends no more.
     has_ended: bool,
+    /// What it waits for, before any other request runs.
+    blocked: Option<Blocked<'a>>,
 }
 
 /// Serves a connection whose first bytes are `head`.
@@ -101,6 +106,7 @@ pub(crate) async fn run(
         deadline: None,
         is_stopping: false,
         has_ended: false,
+        blocked: None,
     };
     if let Err(error) = connection.serve(&mut stopped).await {
         debug!(%error, "a Redis connection ended early");
@@ -139,11 +145,21 @@ impl Connection<'_> {
                     self.take(message);
                     self.take_messages();
                 }
+                Event::Told(told) => {
+                    if self.is_answered(told) {
+                        self.blocked = None;
+                        self.work();
+                    }
+                }
                 Event::End => {
+                    self.blocked = None;
                     self.has_ended = true;
                     self.session.is_closing = true;
                 }
-                Event::Stop => self.is_stopping = true,
+                Event::Stop => {
+                    self.blocked = None;
+                    self.is_stopping = true;
+                }
                 Event::Close => return Ok(()),
             }
             if self.output.waiting_bytes() > OUTPUT_SIZE_BYTES_MAX {
@@ -170,9 +186,30 @@ impl Connection<'_> {
         self.output.push(&message.reply, self.session.version, message.depends_on);
     }
 
+    /// Whether what it waits for has been answered.
+    fn is_answered(&mut self, told: Told) -> bool {
+        let Some(blocked) = &self.blocked else { return false };
+        match told {
+            Told::Turn => dispatch::try_again(self.server, &mut self.session, &mut self.output, blocked),
+            Told::TimedOut | Told::Ended => {
+                dispatch::give_up(&mut self.session, &mut self.output, told == Told::Ended);
+                true
+            }
+        }
+    }
+
+    /// Whether more may be read; while it waits for an element only as much as shows that the client is there.
+    fn may_read(&self) -> bool {
+        match self.blocked {
+            Some(_) => self.input.len() < READ_SIZE_BYTES,
+            None => self.has_room(),
+        }
+    }
+
     /// Whether requests may run now.
     fn has_room(&self) -> bool {
-        !self.session.is_closing
+        self.blocked.is_none()
+            && !self.session.is_closing
             && !self.is_stopping
             && self.output.waiting_bytes() <= BACKLOG_SIZE_BYTES_MAX
             && self.output.gated() <= BACKLOG_REPLIES_MAX
@@ -208,6 +245,11 @@ impl Connection<'_> {
             match dispatcher.run(&self.batch, self.next) {
                 Stopped::Done => self.next = self.batch.len(),
                 Stopped::Full(next) => self.next = next,
+                Stopped::Blocked(next) => {
+                    self.next = next;
+                    self.session.client.take_unblock();
+                    self.blocked = self.session.wait.take().map(|wait| Blocked::new(self.server, wait));
+                }
                 Stopped::Closing => {
                     self.next = self.batch.len();
                     self.input.clear();
@@ -230,6 +272,7 @@ impl Connection<'_> {
         seen.subscriptions =
             [Kind::Channel, Kind::Pattern, Kind::Shard].map(|kind| self.session.subscriptions.of(kind).len());
         seen.is_monitor = self.session.is_monitor;
+        seen.is_blocked = self.blocked.is_some();
         seen.input_bytes = self.input.len();
         seen.output_bytes = self.output.waiting_bytes();
         seen.active_at = Some(Instant::now());
@@ -308,7 +351,16 @@ impl Connection<'_> {
             Poll::Ready(None) => return Poll::Ready(Ok(Event::Close)),
             Poll::Pending => {}
         }
-        if self.has_room() {
+        if let Some(blocked) = &mut self.blocked {
+            // The inbox, looked at before, wakes the task for this, too.
+            if let Some(with_error) = self.session.client.take_unblock() {
+                return Poll::Ready(Ok(Event::Told(if with_error { Told::Ended } else { Told::TimedOut })));
+            }
+            if let Poll::Ready(told) = blocked.poll(cx) {
+                return Poll::Ready(Ok(Event::Told(told)));
+            }
+        }
+        if self.may_read() {
             self.make_room();
             match self.poll_read(cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Event::End)),

@@ -4,7 +4,8 @@
 //!   view, which every write ends.
 //! - What a reply rests on goes with it to the gate: for a write its outcome's stamp, for a read the view's.
 
-use super::command::{self, Command, Handler, NO_AUTH, NO_MULTI, NOT_QUEUED};
+use super::blocking::{self, Blocked, Operation};
+use super::command::{self, BLOCKING, Command, Handler, NO_AUTH, NO_MULTI, NOT_QUEUED};
 use super::context::{Context, SessionContext};
 use super::databases;
 use super::effects::Effects;
@@ -15,7 +16,7 @@ use super::output::Output;
 use super::session::{Multi, QUEUE_SIZE_BYTES_MAX, ReplyMode, Session};
 use crate::Server;
 use orchard_wire::resp::{Args, Batch, OwnedArgs, Reply};
-use orcharddb::{Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View};
+use orcharddb::{Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View, tuple};
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
@@ -34,6 +35,8 @@ pub(crate) enum Stopped {
     Done,
     /// The replies have to leave first; go on with this request.
     Full(usize),
+    /// The last command waits for an element (the session says for which); then go on with this request.
+    Blocked(usize),
     /// The connection ends.
     Closing,
 }
@@ -90,6 +93,9 @@ impl<'a> Dispatcher<'a> {
                 Admitted::Run(command) => match command.handler {
                     Handler::Write(_) => {
                         next = self.run_writes(batch, next, command);
+                        if self.session.wait.is_some() {
+                            return Stopped::Blocked(next);
+                        }
                         if self.output.waiting_bytes() > OUTPUT_PAUSE_BYTES && next < batch.len() {
                             return Stopped::Full(next);
                         }
@@ -203,8 +209,9 @@ impl<'a> Dispatcher<'a> {
     fn run_writes(&mut self, batch: &Batch, from: usize, first: &'static Command) -> usize {
         self.end_view();
         let mut commands = vec![first];
-        // Behind the last request there is an empty one, which is no command.
-        while let Ok(command) = command::resolve(batch.request(from + commands.len()))
+        // Behind the last request there is an empty one, which is no command. A command that may wait is the last of a run.
+        while !commands.last().is_some_and(|last| last.flags.has(BLOCKING))
+            && let Ok(command) = command::resolve(batch.request(from + commands.len()))
             && matches!(command.handler, Handler::Write(_))
         {
             commands.push(command);
@@ -226,6 +233,7 @@ impl<'a> Dispatcher<'a> {
         };
         self.server.db.pipeline(count, &mut writes);
         let ran = writes.ran;
+        writes.wake_waiting();
         self.output.note_visible(self.server.db.visible());
         from + ran
     }
@@ -267,6 +275,9 @@ impl<'a> Dispatcher<'a> {
             for (command, owned) in &multi.queue {
                 self.observers.note(server, exec.session, command, owned.args(), None);
             }
+        }
+        if writes && !self.server.redis.waiting.is_empty() {
+            self.server.redis.waiting.wake_all();
         }
         self.session.discard();
         self.output.note_visible(self.server.db.visible());
@@ -340,11 +351,15 @@ impl Pipeline for Writes<'_> {
             Some(space) => Ok(space),
             None => databases::create_in(tx, self.session.database),
         };
+        self.session.wait = None;
         let result = space.and_then(|space| {
             // One that this transaction creates is none yet.
             self.space = tx.is_read_only().then_some(space);
             handler(&mut Context { server, session: self.session, tx, space }, args)
         });
+        if let Some(wait) = &mut self.session.wait {
+            wait.command = Some((command, args.to_owned()));
+        }
         if notify.is_any() {
             self.effects.clear();
             let journal = tx.take_journal();
@@ -378,6 +393,20 @@ impl Pipeline for Writes<'_> {
     }
 }
 
+impl Writes<'_> {
+    /// Whoever waits for a key that was written tries again.
+    fn wake_waiting(&self) {
+        let waiting = &self.server.redis.waiting;
+        let Some(space) = self.space.filter(|_| !waiting.is_empty()) else { return };
+        for (number, command) in self.commands.iter().enumerate().take(self.ran) {
+            let args = self.batch.request(self.from + number);
+            for key in command.key_names(args).filter_map(|name| tuple::name(name).ok()) {
+                waiting.wake(space, &key);
+            }
+        }
+    }
+}
+
 /// The reply of a transaction, now that its outcome is known.
 fn conclude(session: &mut Session, submitted: &Submitted, reply: Option<Reply>) -> Reply {
     match &submitted.outcome {
@@ -386,6 +415,93 @@ fn conclude(session: &mut Session, submitted: &Submitted, reply: Option<Reply>) 
             reply.unwrap_or(Reply::None)
         }
         Err(error) => RedisError::from(error.clone()).into(),
+    }
+}
+
+/// Tries once more what a connection waits for; `true` if that is over.
+pub(crate) fn try_again(
+    server: &Server,
+    session: &mut Session,
+    output: &mut Output,
+    blocked: &Blocked<'_>,
+) -> bool {
+    let is_first = |key| server.redis.waiting.is_first(&blocked.waiter, key);
+    if !blocked.wait.keys.iter().any(is_first) {
+        return false;
+    }
+    let notify = Observers::of(server).notify;
+    let effects = Effects::default();
+    let mut again =
+        Again { server, session, output, blocked, notify, effects, reply: Ok(None), is_over: false };
+    server.db.pipeline(1, &mut again);
+    let is_over = again.is_over;
+    if is_over && let Operation::Move { to, .. } = &blocked.wait.operation {
+        // Others may wait for what was moved.
+        if let Ok(key) = tuple::name(to) {
+            server.redis.waiting.wake(blocked.wait.space, &key);
+        }
+    }
+    is_over
+}
+
+/// Tells a connection that it waited in vain.
+pub(crate) fn give_up(session: &mut Session, output: &mut Output, with_error: bool) {
+    let reply = match with_error {
+        false => Reply::NullArray,
+        true => Reply::error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+    };
+    answer(session, output, &reply, Versionstamp::ZERO);
+}
+
+struct Again<'a, 'b> {
+    server: &'a Server,
+    session: &'a mut Session,
+    output: &'a mut Output,
+    blocked: &'a Blocked<'b>,
+    notify: Classes,
+    effects: Effects,
+    reply: Result<Option<Reply>, RedisError>,
+    is_over: bool,
+}
+
+impl Pipeline for Again<'_, '_> {
+    fn run(&mut self, _number: usize, tx: &mut Transaction<'_>) {
+        let (server, wait) = (self.server, &self.blocked.wait);
+        let waiter = &self.blocked.waiter;
+        let database = self.session.database;
+        if self.notify.is_any() {
+            tx.start_journal();
+        }
+        let mut cx = Context { server, session: self.session, tx, space: wait.space };
+        let is_first =
+            |at: usize| wait.keys.get(at).is_some_and(|key| server.redis.waiting.is_first(waiter, key));
+        self.reply = blocking::attempt(&mut cx, &wait.operation, true, is_first);
+        if self.notify.is_any() {
+            self.effects.clear();
+            let journal = tx.take_journal();
+            if let (Ok(Some(_)), Some((command, args))) = (&self.reply, &wait.command) {
+                let touched = databases::touched(tx, database, journal);
+                self.effects.extend(notify::messages(self.notify, command.name, args.args(), &touched));
+            }
+        }
+        if self.reply.is_err() {
+            tx.clear();
+        }
+    }
+
+    fn done(&mut self, _number: usize, submitted: Submitted) -> ControlFlow<()> {
+        let reply = match std::mem::replace(&mut self.reply, Ok(None)) {
+            Ok(None) if submitted.outcome.is_ok() => return ControlFlow::Continue(()),
+            Ok(reply) => reply,
+            Err(error) => Some(error.into()),
+        };
+        self.is_over = true;
+        if submitted.outcome.is_ok() {
+            self.effects.send(&self.server.redis.pubsub, submitted.depends_on);
+        }
+        let reply = conclude(self.session, &submitted, reply);
+        answer(self.session, self.output, &reply, submitted.depends_on);
+        ControlFlow::Continue(())
     }
 }
 
@@ -405,6 +521,7 @@ impl Exec<'_> {
     fn run_all(&mut self, tx: &mut Transaction<'_>) {
         self.session.database = self.database;
         self.session.effects = Some(Effects::default());
+        self.session.may_wait = false;
         self.reply = match self.watched_is_unchanged(tx) {
             Err(error) => error.into(),
             Ok(false) => Reply::NullArray,
@@ -416,6 +533,7 @@ impl Exec<'_> {
                 Reply::Array(replies)
             }
         };
+        self.session.may_wait = true;
     }
 
     fn watched_is_unchanged(&self, tx: &mut Transaction<'_>) -> Result<bool, RedisError> {

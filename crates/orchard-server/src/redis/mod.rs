@@ -41,11 +41,13 @@
 #![allow(dead_code, reason = "the families that use the rest are being added")]
 
 mod bits;
+mod blocking;
 mod clients;
 mod command;
 mod config;
 mod connection;
 mod context;
+mod cursors;
 mod databases;
 mod dispatch;
 mod effects;
@@ -83,6 +85,10 @@ pub(crate) const DATABASES: u32 = 16;
 pub(crate) struct RedisShared {
     /// Who is connected.
     pub(crate) clients: Clients,
+    /// Where scans of collections stand.
+    pub(crate) cursors: cursors::Cursors,
+    /// Who waits for an element.
+    pub(crate) waiting: blocking::Waiting,
     /// Who listens to what.
     pub(crate) pubsub: PubSub,
     pub(crate) monitors: Monitors,
@@ -99,6 +105,8 @@ impl RedisShared {
     pub(crate) fn new(db: &Db) -> RedisShared {
         let shared = RedisShared {
             clients: Clients::default(),
+            cursors: cursors::Cursors::default(),
+            waiting: blocking::Waiting::default(),
             pubsub: PubSub::default(),
             monitors: Monitors::default(),
             slowlog: SlowLog::default(),

@@ -1,5 +1,6 @@
 //! What a connection remembers between two commands.
 
+use super::blocking::Wait;
 use super::clients::Client;
 use super::command::Command;
 use super::effects::Effects;
@@ -60,6 +61,10 @@ pub(crate) struct Session {
     pub(crate) effects: Option<Effects>,
     /// The newest versionstamp that this connection was told of, and its time: what it reads is no older.
     pub(crate) own: (Versionstamp, UnixMillis),
+    /// Commands may wait for an element; not so inside `EXEC`.
+    pub(crate) may_wait: bool,
+    /// What the last command waits for.
+    pub(crate) wait: Option<Wait>,
     /// The connection ends after the replies so far.
     pub(crate) is_closing: bool,
 }
@@ -81,6 +86,8 @@ impl Session {
             is_monitor: false,
             effects: None,
             own: (Versionstamp::ZERO, UnixMillis(0)),
+            may_wait: true,
+            wait: None,
             is_closing: false,
         }
     }

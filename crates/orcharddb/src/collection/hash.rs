@@ -1,6 +1,7 @@
 //! Hashes: fields with values.
 
 use super::layout::{self, BY_NAME, Layout};
+use super::random;
 use super::view::View;
 use crate::error::Error;
 use crate::scan::ScanOptions;
@@ -127,6 +128,21 @@ impl<V: View> Hash<V> {
                 };
                 entries.into_iter().map(split).collect()
             }
+        }
+    }
+
+    /// A random field; `below(n)` gives a random number below n. Of a hash with elements of its own it reads a few dozen, and
+    /// chooses evenly where the names are numbered evenly.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn random(&mut self, mut below: impl FnMut(usize) -> usize) -> Result<Option<(Bytes, Value)>, Error> {
+        match &self.state {
+            State::Packed(fields) if fields.is_empty() => Ok(None),
+            State::Packed(fields) => Ok(fields.get(below(fields.len())).cloned()),
+            State::Elements(id, _) => random::element(&mut self.view, *id, BY_NAME, below)?
+                .map(|entry| layout::split_element(layout::behind_family(&entry.key), entry.value))
+                .transpose(),
         }
     }
 

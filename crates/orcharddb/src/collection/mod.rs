@@ -13,6 +13,7 @@ mod hash;
 mod json;
 mod layout;
 mod list;
+mod random;
 mod set;
 mod view;
 mod zset;

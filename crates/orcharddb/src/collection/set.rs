@@ -1,6 +1,7 @@
 //! Sets: names, each once.
 
 use super::layout::{self, BY_NAME, Layout};
+use super::random;
 use super::view::View;
 use crate::error::Error;
 use crate::scan::ScanOptions;
@@ -111,6 +112,22 @@ impl<V: View> Set<V> {
                 });
                 names.collect()
             }
+        }
+    }
+
+    /// A random member; `below(n)` gives a random number below n. Of a set with elements of its own it reads a few dozen, and
+    /// chooses evenly where the names are numbered evenly.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn random(&mut self, mut below: impl FnMut(usize) -> usize) -> Result<Option<Bytes>, Error> {
+        match &self.state {
+            State::Packed(names) if names.is_empty() => Ok(None),
+            State::Packed(names) => Ok(names.get(below(names.len())).cloned()),
+            State::Elements(id, _) => random::element(&mut self.view, *id, BY_NAME, below)?
+                .map(|entry| layout::split_element(layout::behind_family(&entry.key), entry.value))
+                .transpose()
+                .map(|found| found.map(|(name, _)| name)),
         }
     }
 

@@ -6,6 +6,7 @@
 
 use super::layout::{self, BY_NAME, BY_SCORE, Layout};
 use super::list::clamp;
+use super::random;
 use super::view::View;
 use crate::error::{CollectionError, Error};
 use crate::scan::ScanOptions;
@@ -81,6 +82,12 @@ fn damaged(detail: &str) -> Error {
 fn score_of_value(value: &Value) -> Result<f64, Error> {
     let bytes = value.data.as_ref().try_into().map_err(|_| damaged("a score is not 8 bytes"))?;
     Ok(f64::from_le_bytes(bytes))
+}
+
+/// Name and score of an element of the family by name.
+fn by_name(entry: Entry) -> Result<Scored, Error> {
+    let (name, score) = layout::split_element(layout::behind_family(&entry.key), entry.value)?;
+    Ok((name, score_of_value(&score)?))
 }
 
 /// Name and score of an element of the family by score.
@@ -306,14 +313,7 @@ impl<V: View> ZSet<V> {
         which: &ZRange,
     ) -> Result<Vec<Scored>, Error> {
         match &self.state {
-            State::Packed(members) => {
-                let inside = members
-                    .iter()
-                    .skip_while(|(name, _)| !name_above(name, min))
-                    .take_while(|(name, _)| name_below(name, max));
-                let inside: Vec<&Scored> = inside.collect();
-                Ok(pick(inside.into_iter(), which))
-            }
+            State::Packed(members) => Ok(run_by_name(members, min, max, which)),
             State::Elements(id, _) => {
                 let id = *id;
                 let Some((_, score)) = self.range(0, 0)?.pop() else { return Ok(Vec::new()) };
@@ -379,6 +379,22 @@ impl<V: View> ZSet<V> {
         Ok(found)
     }
 
+    /// A random member; `below(n)` gives a random number below n. Of a sorted set with elements of its own it reads a few
+    /// dozen, and chooses evenly where the names are numbered evenly.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn random(&mut self, mut below: impl FnMut(usize) -> usize) -> Result<Option<Scored>, Error> {
+        match &self.state {
+            State::Packed(members) if members.is_empty() => Ok(None),
+            State::Packed(members) => Ok(members.get(below(members.len())).cloned()),
+            State::Elements(id, _) => {
+                let found = random::element(&mut self.view, *id, BY_NAME, below)?;
+                found.map(by_name).transpose()
+            }
+        }
+    }
+
     /// At most `limit` members behind `after`, in an order that does not change (that of their names' bytes, long ones
     /// apart). Going on behind the last one of a page visits every member that stays exactly once.
     ///
@@ -401,14 +417,44 @@ impl<V: View> ZSet<V> {
                 };
                 let options = ScanOptions { limit: Some(limit), ..ScanOptions::default() };
                 let entries = self.view.entries(SpaceId::ELEMENTS, range, options)?;
-                let members = entries.into_iter().map(|entry| {
-                    let (name, score) =
-                        layout::split_element(layout::behind_family(&entry.key), entry.value)?;
-                    Ok((name, score_of_value(&score)?))
-                });
-                members.collect()
+                entries.into_iter().map(by_name).collect()
             }
         }
+    }
+}
+
+/// The run of members between two names, as Redis walks it: from the first that is not below `min` (from the end: not above
+/// `max`), passing over what is to be skipped, up to the first behind the other bound.
+fn run_by_name(members: &[Scored], min: &Bound<Bytes>, max: &Bound<Bytes>, which: &ZRange) -> Vec<Scored> {
+    let is_empty = match (min, max) {
+        (Bound::Included(min), Bound::Included(max)) => min > max,
+        (Bound::Included(min) | Bound::Excluded(min), Bound::Included(max) | Bound::Excluded(max)) => {
+            min >= max
+        }
+        _ => false,
+    };
+    let reaches = members.last().is_some_and(|(name, _)| name_above(name, min))
+        && members.first().is_some_and(|(name, _)| name_below(name, max));
+    if is_empty || !reaches {
+        return Vec::new();
+    }
+    fn walk<'a>(
+        members: impl Iterator<Item = &'a Scored>,
+        begins: impl Fn(&[u8]) -> bool,
+        goes_on: impl Fn(&[u8]) -> bool,
+        which: &ZRange,
+    ) -> Vec<Scored> {
+        let mut run = members.skip_while(|(name, _)| !begins(name)).peekable();
+        if !run.peek().is_some_and(|(name, _)| goes_on(name)) {
+            return Vec::new();
+        }
+        let run = run.skip(which.skip).take_while(|(name, _)| goes_on(name));
+        run.take(which.limit.unwrap_or(usize::MAX)).cloned().collect()
+    }
+    let (above, below) = (|name: &[u8]| name_above(name, min), |name: &[u8]| name_below(name, max));
+    match which.reverse {
+        false => walk(members.iter(), above, below, which),
+        true => walk(members.iter().rev(), below, above, which),
     }
 }
 
@@ -452,6 +498,8 @@ impl ZSet<&mut Transaction<'_>> {
         if score.is_nan() {
             return Err(CollectionError::NotANumber.into());
         }
+        // Both zeros are one.
+        let score = score + 0.0;
         let before = self.score(&name)?;
         if before == Some(score) {
             return Ok(Added::Same);

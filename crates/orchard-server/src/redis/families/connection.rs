@@ -47,6 +47,7 @@ static CLIENT_COMMANDS: &[Command] = &[
     session("client|setname", 3, CLIENT, client_setname),
     session("client|tracking", -3, CLIENT, client_tracking),
     session("client|trackinginfo", 2, CLIENT, client_trackinginfo),
+    session("client|unblock", -3, CLIENT.and(ADMIN), client_unblock),
 ];
 
 fn ping(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
@@ -440,6 +441,22 @@ fn client_tracking(_: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, 
         b"on" => Err(RedisError::err("client tracking is not available")),
         _ => Err(RedisError::SYNTAX),
     }
+}
+
+fn client_unblock(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
+    let with_error = match args.get(3) {
+        None => false,
+        Some(_) if args.len() > 4 => return Err(RedisError::wrong_arity("client|unblock")),
+        Some(option) if option.eq_ignore_ascii_case(b"timeout") => false,
+        Some(option) if option.eq_ignore_ascii_case(b"error") => true,
+        Some(_) => {
+            return Err(RedisError::err("CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
+        }
+    };
+    let id = parse_integer(args.at(2)).ok_or(RedisError::NOT_INTEGER)?;
+    let clients = cx.server.redis.clients.all();
+    let found = clients.iter().find(|client| i64::try_from(client.id) == Ok(id));
+    Ok(Reply::truth(found.is_some_and(|client| client.unblock(with_error))))
 }
 
 fn client_trackinginfo(_: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisError> {

@@ -1,19 +1,28 @@
 //! The commands, one file per family.
 
 mod bitmaps;
+mod common;
 mod connection;
+mod hashes;
 mod introspection;
 mod keys;
 mod lcs;
 mod lifetimes;
+mod lists;
 mod numbers;
 mod pubsub;
 mod server;
+mod sets;
+mod sorted_combine;
+mod sorted_ranges;
+mod sorted_sets;
 mod strings;
 mod transactions;
 mod walk;
 
 use super::command::Family;
+pub(super) use lists::{end as list_end, texts_reply};
+pub(super) use sorted_sets::members_reply as scored_reply;
 
 /// Every family.
 pub(super) static ALL: &[&Family] = &[
@@ -23,6 +32,10 @@ pub(super) static ALL: &[&Family] = &[
     &keys::FAMILY,
     &pubsub::FAMILY,
     &server::FAMILY,
+    &hashes::FAMILY,
+    &lists::FAMILY,
+    &sets::FAMILY,
+    &sorted_sets::FAMILY,
     &strings::FAMILY,
     &transactions::FAMILY,
 ];

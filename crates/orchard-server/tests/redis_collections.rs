@@ -1,0 +1,148 @@
+//! Lists, hashes, sets and sorted sets of the Redis protocol, small and large, and who waits for their elements.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+
+mod common;
+
+use common::TestServer;
+use common::redis::{RedisClient, request};
+
+/// Until `count` clients wait.
+fn await_blocked(client: &mut RedisClient, count: usize) {
+    let wanted = format!("blocked_clients:{count}\\r\\n");
+    while !client.run("INFO clients").contains(&wanted) {
+        std::thread::yield_now();
+    }
+}
+
+fn server() -> TestServer {
+    TestServer::memory()
+}
+
+#[test]
+fn every_type_answers_as_redis_does() {
+    let server = server();
+    let mut client = server.redis();
+    client.check(&[
+        ("RPUSH l a b c", ":3"),
+        ("LPUSH l z", ":4"),
+        ("LRANGE l 0 -1", r#"["z", "a", "b", "c"]"#),
+        ("LINSERT l AFTER a a2", ":5"),
+        ("LPOS l c", ":4"),
+        ("LMOVE l m LEFT RIGHT", r#""z""#),
+        ("LPOP l 2", r#"["a", "a2"]"#),
+        ("LPOP absent 2", "nil-array"),
+        ("LMPOP 2 absent l RIGHT COUNT 5", r#"["l", ["c", "b"]]"#),
+        ("LLEN l", ":0"),
+        ("HSET h a 1 b 2", ":2"),
+        ("HINCRBY h a 41", ":42"),
+        ("HGETALL h", r#"["a", "42", "b", "2"]"#),
+        ("HGET l a", "nil"),
+        ("SADD s a b c", ":3"),
+        ("SADD t b c d", ":3"),
+        ("SINTER s t", r#"["b", "c"]"#),
+        ("SINTERCARD 2 s t LIMIT 1", ":1"),
+        ("SDIFFSTORE u s t", ":1"),
+        ("ZADD z 1 a 2 b 3 c", ":3"),
+        ("ZADD z GT CH 0 a 5 b", ":1"),
+        ("ZRANGE z 0 -1 WITHSCORES", r#"["a", "1", "c", "3", "b", "5"]"#),
+        ("ZRANGE z (1 +inf BYSCORE REV LIMIT 0 1", r#"[]"#),
+        ("ZRANGE z +inf (1 BYSCORE REV LIMIT 0 1", r#"["b"]"#),
+        ("ZUNIONSTORE v 2 z s WEIGHTS 2 1 AGGREGATE MAX", ":3"),
+        ("ZSCORE v b", r#""10""#),
+        ("ZPOPMIN v", r#"["a", "2"]"#),
+        ("GET z", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
+        ("LPUSH z a", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
+    ]);
+}
+
+/// Past 128 elements and 4 KiB, with scans that return each element once.
+#[test]
+fn large_collections_are_scanned_once_over() {
+    let server = server();
+    let mut client = server.redis();
+    let words = |head: &[&str], each: &dyn Fn(usize) -> Vec<String>| -> Vec<String> {
+        let head = head.iter().map(|word| (*word).to_owned());
+        head.chain((0..1_000).flat_map(each)).collect()
+    };
+    let name = |number: usize| format!("name{number:04}");
+    assert_eq!(client.send(&words(&["RPUSH", "l"], &|n| vec![name(n)])), ":1000");
+    assert_eq!(client.send(&words(&["SADD", "s"], &|n| vec![name(n)])), ":1000");
+    assert_eq!(client.send(&words(&["HSET", "h"], &|n| vec![name(n), n.to_string()])), ":1000");
+    assert_eq!(client.send(&words(&["ZADD", "z"], &|n| vec![n.to_string(), name(n)])), ":1000");
+    client.check(&[
+        ("LINDEX l 500", "\"name0500\""),
+        ("LTRIM l 10 -11", "+OK"),
+        ("LLEN l", ":980"),
+        ("ZRANK z name0700", ":700"),
+        ("ZREMRANGEBYSCORE z 100 (200", ":100"),
+        ("ZRANGE z 99 100", r#"["name0099", "name0200"]"#),
+        ("HDEL h name0001 absent", ":1"),
+        ("HLEN h", ":999"),
+        ("SREM s name0001", ":1"),
+    ]);
+    for (command, width, expected) in [("SSCAN s", 1, 999), ("HSCAN h", 2, 999), ("ZSCAN z", 2, 900)] {
+        let (mut cursor, mut found, mut pages) = ("0".to_owned(), Vec::new(), 0);
+        loop {
+            let page = client.run(&format!("{command} {cursor} COUNT 100"));
+            let (next, items) = page.split_once(", [").expect("a page");
+            cursor = next.trim_start_matches('[').trim_matches('"').to_owned();
+            let items = items.trim_end_matches(']').split(", ").filter(|item| !item.is_empty());
+            found.extend(items.step_by(width).map(str::to_owned));
+            pages += 1;
+            if cursor == "0" {
+                break;
+            }
+        }
+        assert_eq!(found.len(), expected, "{command}");
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!((found.len(), pages > 5), (expected, true), "{command}");
+    }
+    let popped = client.run("SPOP s 300");
+    assert_eq!(popped.matches("name").count(), 300);
+    assert_eq!(client.run("SCARD s"), ":699");
+    assert!(client.run("SRANDMEMBER s").starts_with("\"name"));
+}
+
+/// Whoever waited first is served first, whatever protocol the element comes by.
+#[test]
+fn those_who_wait_are_served_in_their_order() {
+    let server = server();
+    let mut waiting: Vec<RedisClient> = (0..3).map(|_| server.redis()).collect();
+    let mut client = server.redis();
+    for (number, waiter) in waiting.iter_mut().enumerate() {
+        waiter.write(&request(&["BLPOP", "other", "l", "0"]));
+        await_blocked(&mut client, number + 1);
+    }
+    assert_eq!(client.run("RPUSH l a b"), ":2");
+    assert_eq!(waiting[0].read(), r#"["l", "a"]"#);
+    assert_eq!(waiting[1].read(), r#"["l", "b"]"#);
+    await_blocked(&mut client, 1);
+    client.check(&[("MULTI", "+OK"), ("RPUSH other c", "+QUEUED"), ("EXEC", "[:1]")]);
+    assert_eq!(waiting[2].read(), r#"["other", "c"]"#);
+    // What is sent behind a waiting command runs behind it.
+    waiting[0].write(&request(&["BLMOVE", "from", "to", "LEFT", "RIGHT", "0"]));
+    waiting[0].write(&request(&["LLEN", "to"]));
+    waiting[1].write(&request(&["BZPOPMAX", "z", "0"]));
+    await_blocked(&mut client, 2);
+    assert_eq!(client.run("RPUSH from x"), ":1");
+    assert_eq!((waiting[0].read(), waiting[0].read()), ("\"x\"".into(), ":1".into()));
+    assert_eq!(client.run("ZADD z 1 low 2 high"), ":2");
+    assert_eq!(waiting[1].read(), r#"["z", "high", "2"]"#);
+    // In vain, unblocked, and inside MULTI.
+    assert_eq!(client.run("BLPOP nothing 0.01"), "nil-array");
+    let id = waiting[0].run("CLIENT ID");
+    waiting[0].write(&request(&["BRPOP", "nothing", "0"]));
+    await_blocked(&mut client, 1);
+    assert_eq!(client.run(&format!("CLIENT UNBLOCK {} ERROR", &id[1..])), ":1");
+    assert_eq!(waiting[0].read(), "-UNBLOCKED client unblocked via CLIENT UNBLOCK");
+    client.check(&[("MULTI", "+OK"), ("BLPOP nothing 0", "+QUEUED"), ("EXEC", "[nil-array]")]);
+    // Who goes away waits no longer.
+    waiting[2].write(&request(&["BLPOP", "l", "0"]));
+    await_blocked(&mut client, 1);
+    drop(waiting.pop());
+    await_blocked(&mut client, 0);
+    assert_eq!(client.run("RPUSH l kept"), ":1");
+    assert_eq!(client.run("LLEN l"), ":1");
+}

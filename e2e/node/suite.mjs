@@ -103,12 +103,19 @@ is("expired", await get(["gone"]), null);
 await Promise.all(upTo(0, 100).map(() => kv.atomic().sum(["race"], 1n).commit()));
 is("100 sums at once", (await get(["race"])).value, 100n);
 
+// --- queues
+is("enqueue", (await kv.enqueue({ task: 1 })).ok, true);
+is("enqueue in a commit", (await kv.atomic().set(["queued"], 1).enqueue("later", { delay: 60_000 }).commit()).ok, true);
+const peeked = JSON.parse(await curl("/v1/queues/kv-connect/peek"));
+is("a message for others", peeked.messages[0].payload, { $v8: { task: 1 } });
+
 // --- watch
+await kv.set(["w", 1], "one"); // this client keeps a first frame of absent keys to itself
 const watching = kv.watch([["w", 1], ["w", 2]]).getReader();
 const told = async () => (await watching.read()).value.map((entry) => entry.value);
-is("the first tells all", await told(), [null, null]);
+is("the first tells all", await told(), ["one", null]);
 await kv.set(["w", 2], "two");
-is("a change", await told(), [null, "two"]);
+is("a change", await told(), ["one", "two"]);
 await kv.set(["w", 1], { one: 1 });
 is("another", await told(), [{ one: 1 }, "two"]);
 await watching.cancel();

@@ -50,6 +50,8 @@ fn open(settings: &Settings) -> Result<Db> {
         memory_limit_bytes: settings.memory_limit_bytes,
         engine: EngineOptions {
             history_retention_ms: settings.history_retention_ms,
+            log_retention_ms: settings.log_retention_ms,
+            log_retention_bytes: settings.log_retention_bytes,
             default_expiry: settings.default_expiry.clone(),
             ..EngineOptions::default()
         },

@@ -32,7 +32,7 @@ struct Setting {
 }
 
 /// Every setting, in the order in which they are shown.
-const SETTINGS: [Setting; 12] = [
+const SETTINGS: [Setting; 14] = [
     Setting { name: "data", default: Some("./orchard-data"), flag: true, help: "The data directory" },
     Setting {
         name: "memory",
@@ -63,6 +63,18 @@ const SETTINGS: [Setting; 12] = [
         default: Some("0s"),
         flag: false,
         help: "How long replaced and deleted versions are kept in memory, for reads in the past",
+    },
+    Setting {
+        name: "log_retention",
+        default: Some("1h"),
+        flag: false,
+        help: "How long log files stay for feeds after a checkpoint",
+    },
+    Setting {
+        name: "log_retention_size",
+        default: Some("64MiB"),
+        flag: false,
+        help: "How many bytes of them stay at most",
     },
     Setting {
         name: "expiry",
@@ -222,6 +234,10 @@ pub struct Settings {
     pub memory_limit_bytes: Option<u64>,
     /// How long old versions are kept, in milliseconds.
     pub history_retention_ms: u64,
+    /// How long log files stay for feeds, in milliseconds.
+    pub log_retention_ms: u64,
+    /// How many bytes of them stay at most.
+    pub log_retention_bytes: u64,
     /// What writes get that name no expiry.
     pub default_expiry: DefaultExpiry,
     /// What clients must show.
@@ -310,6 +326,11 @@ impl Settings {
         let history_retention = read(&values, "history_retention", "a duration, as 10m", |text| {
             orchard_wire::duration::parse(text).ok()
         })?;
+        let log_retention = read(&values, "log_retention", "a duration, as 10m", |text| {
+            orchard_wire::duration::parse(text).ok()
+        })?;
+        let log_retention_size =
+            read(&values, "log_retention_size", "a size, as 512MiB", units::parse_size_bytes)?;
         let log_format = read(&values, "log_format", "text or json", |text| match text {
             "text" => Some(LogFormat::Text),
             "json" => Some(LogFormat::Json),
@@ -328,6 +349,8 @@ impl Settings {
             durability: durability.ok_or_else(unset)?,
             memory_limit_bytes,
             history_retention_ms: history_retention.map_or(0, |duration| duration.0),
+            log_retention_ms: log_retention.ok_or_else(unset)?.0,
+            log_retention_bytes: log_retention_size.ok_or_else(unset)?,
             default_expiry: expiry::read(values.get("expiry"))?,
             access_token: read_token(&values)?,
             log_format: log_format.ok_or_else(unset)?,

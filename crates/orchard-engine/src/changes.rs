@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::error::StorageError;
 use crate::tail::TailRead;
 use crate::wal::follow::{self, LogPlace};
+use crate::wal::log::LogFileEnd;
 use crate::wal::record::{self, Record};
 use bytes::Bytes;
 use orchard_types::{Durability, Mutation, UnixMillis, Versionstamp};
@@ -182,7 +183,7 @@ impl Engine {
     /// The feed is whole behind this.
     pub fn feed_floor(&self) -> Versionstamp {
         if self.keeps_log() {
-            Versionstamp::from_raw(self.manifest.lock().checkpoint_stamp)
+            Versionstamp::from_raw(self.manifest.lock().feed_floor.last_commit)
         } else {
             self.tail.floor()
         }
@@ -194,14 +195,22 @@ impl Engine {
         visible: Versionstamp,
         bytes_max: usize,
     ) -> Result<Vec<FeedGroup>, ChangesError> {
-        let floor = self.feed_floor();
+        let (floor, floor_end, first_log) = {
+            let manifest = self.manifest.lock();
+            let LogFileEnd { last_commit, last_stamp, .. } = manifest.feed_floor;
+            (
+                Versionstamp::from_raw(last_commit),
+                Versionstamp::from_raw(last_stamp),
+                manifest.first_feed_log(),
+            )
+        };
         if cursor.after < floor {
             return Err(ChangesError::Gap { restart_at: floor });
         }
-        let first_log = self.manifest.lock().first_log;
         let disk = self.env.disk.as_ref();
         let after = cursor.after;
-        let mut is_known = cursor.is_known || after == floor;
+        // Nothing but idle groups lies between the two.
+        let mut is_known = cursor.is_known || after <= floor_end;
         let mut is_lost = false;
         let mut bytes = 0;
         let mut groups: Vec<FeedGroup> = Vec::new();

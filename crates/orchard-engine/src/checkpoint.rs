@@ -12,9 +12,10 @@ use crate::engine::Engine;
 use crate::error::{CommitError, StorageError};
 use crate::manifest::Manifest;
 use crate::mutants::{self, Mutant};
+use crate::retention;
 use crate::segment::{EntryKind, Segment, SegmentEntry, SegmentWriter};
 use crate::snapshot::SnapshotPin;
-use crate::wal::log::{FileLog, LogError};
+use crate::wal::log::{FileLog, LogError, OldLogFile};
 use orchard_map::Version;
 use orchard_types::{Durability, UnixMillis, Versionstamp};
 use std::io;
@@ -92,6 +93,9 @@ impl Copies {
     }
 }
 
+/// What it holds, the first log file that is needed after it, and the files before that.
+type BegunCheckpoint = (SnapshotPin, u64, Vec<OldLogFile>);
+
 fn commit_error(error: StorageError) -> CommitError {
     match &error {
         StorageError::Io { source, .. }
@@ -143,7 +147,7 @@ impl Engine {
         let before = self.manifest.lock().checkpoint_stamp;
         // Most of it before a snapshot keeps what is erased in memory.
         self.erase_all_through(self.progress.watermark(Durability::None));
-        let Some((pin, first_log)) = self.begin_checkpoint(before)? else { return Ok(false) };
+        let Some((pin, first_log, old_files)) = self.begin_checkpoint(before)? else { return Ok(false) };
         let stamp = pin.stamp();
         let commits = self.commits();
         self.erase_all_through(stamp);
@@ -168,9 +172,9 @@ impl Engine {
             Some(segment)
         };
         if mutants::enabled(Mutant::LogRetiredEarly) {
-            self.retire_log(first_log);
+            self.retire_log(first_log, &[]);
         }
-        {
+        let retained = {
             let mut manifest = self.manifest.lock();
             let mut next = manifest.clone();
             next.segments.extend(segment.iter().map(|segment| segment.meta().clone()));
@@ -179,11 +183,15 @@ impl Engine {
             next.checkpoint_stamp = stamp;
             (next.history_floor, next.times) = self.history_of_checkpoint(stamp);
             next.checkpoint_log_time_ms = pin.time().0.max(next.checkpoint_log_time_ms);
+            let known = next.retained.last().map_or(0, |file| file.number);
+            next.retained.extend(old_files.into_iter().filter(|file| file.number > known));
+            retention::trim(&mut next, &self.options, self.read_point().1.0);
             self.store_manifest(&mut manifest, next).map_err(commit_error)?;
             let mut segments = self.segments.write();
             *segments = Arc::new(segments.iter().cloned().chain(segment).collect());
-        }
-        self.retire_log(first_log);
+            manifest.retained.clone()
+        };
+        self.retire_log(first_log, &retained);
         self.purge_all(tombstones);
         self.stats.checkpoints.fetch_add(1, Ordering::Relaxed);
         self.stats.checkpointed_commits.store(commits, Ordering::Relaxed);
@@ -216,10 +224,10 @@ impl Engine {
         }
     }
 
-    fn retire_log(&self, first_log: u64) {
+    pub(crate) fn retire_log(&self, first_log: u64, retained: &[OldLogFile]) {
         self.with_log(|log| {
             if let Some(log) = log {
-                log.retire_before(first_log);
+                log.retire_before(first_log, retained);
                 self.stats.log_bytes.store(log.size_bytes(), Ordering::Relaxed);
                 self.stats.log_used_bytes.store(log.used_bytes(), Ordering::Relaxed);
             }
@@ -227,7 +235,7 @@ impl Engine {
     }
 
     /// Fixes the stamp of a checkpoint, makes it durable and rotates the log behind it.
-    fn begin_checkpoint(&self, before: u64) -> Result<Option<(SnapshotPin, u64)>, CommitError> {
+    fn begin_checkpoint(&self, before: u64) -> Result<Option<BegunCheckpoint>, CommitError> {
         self.with_log(|log| self.begin_checkpoint_locked(log, before))
     }
 
@@ -235,7 +243,7 @@ impl Engine {
         &self,
         log: &mut Option<FileLog>,
         before: u64,
-    ) -> Result<Option<(SnapshotPin, u64)>, CommitError> {
+    ) -> Result<Option<BegunCheckpoint>, CommitError> {
         if log.is_none() {
             return Ok(None);
         }
@@ -267,7 +275,7 @@ impl Engine {
             Err(LogError::Failed(error)) => return Err(self.poison(&error.to_string())),
         }
         self.progress.advance(Durability::Fsync, written, self.written_time_ms.load(Ordering::Relaxed));
-        Ok(Some((pin, log.position().number)))
+        Ok(Some((pin, log.position().number, log.old_files())))
     }
 
     fn write_versions(

@@ -601,6 +601,8 @@ impl Engine {
         if is_disk_full {
             // Commits are refused, so none of them will.
             self.reserve_indexes()?;
+            // What only the feed needs makes room; if there is none even for a manifest without it, it stays.
+            let _ = self.retain_nothing();
         }
         {
             let mut core = self.core.lock();

@@ -82,6 +82,10 @@ pub struct EngineOptions {
     pub history_bytes_max: u64,
     /// A range with at most so many entries is deleted entry by entry at once.
     pub small_range_entries_max: usize,
+    /// How long log files stay for the feed after a checkpoint, in milliseconds since their last commit.
+    pub log_retention_ms: u64,
+    /// How many bytes of them stay at most.
+    pub log_retention_bytes: u64,
     /// Bytes of recent groups kept in memory for the feed.
     pub feed_tail_bytes: u64,
 }
@@ -104,6 +108,8 @@ impl Default for EngineOptions {
             history_bytes_max: 256 << 20,
             range_tombstones_max: RANGE_TOMBSTONES_MAX,
             small_range_entries_max: SMALL_RANGE_ENTRIES_MAX,
+            log_retention_ms: 60 * 60 * 1_000,
+            log_retention_bytes: 64 << 20,
             feed_tail_bytes: 8 << 20,
         }
     }

@@ -28,6 +28,7 @@ pub mod progress;
 mod ranges;
 pub mod read;
 mod recovery;
+pub mod retention;
 pub mod segment;
 pub mod snapshot;
 mod state;

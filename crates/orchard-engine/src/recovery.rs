@@ -21,7 +21,7 @@ use crate::state::may_be_header;
 use crate::stats::Stats;
 use crate::tail::Tail;
 use crate::times::TimeIndex;
-use crate::wal::log::{FileLog, LOG_DIR, LogPosition, log_path};
+use crate::wal::log::{FileLog, LOG_DIR, LogFileEnd, LogPosition, OldLogFile, log_path};
 use crate::wal::{APPLY_VERSION, Group, record, replay};
 use orchard_env::{Disk, DiskLock, Env, LockError};
 use orchard_map::{Content, MapWriter, NewVersion};
@@ -195,7 +195,7 @@ fn open_existing(
     }
     let mut last = checkpoint.raw();
     let clean_end = manifest.clean_end.map(LogPosition::from);
-    let end = replay::replay(
+    let mut end = replay::replay(
         disk.as_ref(),
         manifest.database,
         manifest.first_log,
@@ -210,6 +210,16 @@ fn open_existing(
             replay_group(&mut loading, group, file, offset_bytes)
         },
     )?;
+    let before = manifest.retained.last().map_or(manifest.feed_floor, |file| file.end);
+    let whole = |end: LogFileEnd| match end {
+        LogFileEnd { last_stamp: 0, .. } => before,
+        LogFileEnd { last_commit: 0, .. } => LogFileEnd { last_commit: before.last_commit, ..end },
+        end => end,
+    };
+    let file_end = whole(end.file_end);
+    end.old.iter_mut().for_each(|file| file.end = whole(file.end));
+    let is_retained = |file: &OldLogFile| manifest.retained.iter().any(|other| other.number == file.number);
+    let spares: Vec<OldLogFile> = end.spares.iter().copied().filter(|file| !is_retained(file)).collect();
     let last_index = end.last_index.unwrap_or(checkpoint.index());
     let is_clean = clean_end == Some(end.position) && end.unfinished.is_none();
     let last_time = UnixMillis(
@@ -226,7 +236,7 @@ fn open_existing(
             end.position,
             last_index,
             end.old,
-            end.spares,
+            spares,
         )?;
         (log, manifest.reserved_index.max(last_index + 1))
     } else {
@@ -235,7 +245,7 @@ fn open_existing(
             .open(&log_path(end.position.number), orchard_env::OpenMode::Read)
             .and_then(|file| file.len_bytes())
             .map_err(StorageError::io(log_path(end.position.number)))?;
-        old.push_back(crate::wal::log::OldLogFile { number: end.position.number, size_bytes });
+        old.push_back(OldLogFile { number: end.position.number, size_bytes, end: file_end });
         // What is in the log may be only in the kernel so far: it becomes state now, so it must become durable. Written
         // again first: if an fsync failed before, the kernel holds the bytes as clean and another fsync does nothing.
         write_again(
@@ -257,7 +267,7 @@ fn open_existing(
             end.position.number + 1,
             (end.position.previous_checksum, last_index),
             old,
-            end.spares,
+            spares,
         )?;
         let next_index = if mutants::enabled(Mutant::IndexReused) {
             last_index + 1
@@ -276,7 +286,11 @@ fn open_existing(
         next.first_log = log.position().number;
     }
     next.store(disk.as_ref())?;
-    log.retire_before(next.first_log);
+    log.set_end(file_end);
+    // A file that is missing is found missing by the feed that wants it.
+    let found = |file: &&OldLogFile| end.spares.iter().any(|other| other.number == file.number);
+    log.retain_for_feed(next.retained.iter().filter(found).copied());
+    log.retire_before(next.first_log, &next.retained);
     Ok(assemble(env, options, next, loading, Some(log), Some(lock), (next_index, last, last_time)))
 }
 

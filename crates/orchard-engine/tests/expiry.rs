@@ -37,7 +37,8 @@ fn what_expired_is_swept_in_small_commits_and_its_memory_and_disk_come_back() {
         clock: clock.clone(),
         random: Arc::new(SeededRandom::new(1)),
     };
-    let options = EngineOptions { memory_limit_bytes: LIMIT_BYTES, ..EngineOptions::default() };
+    let options =
+        EngineOptions { memory_limit_bytes: LIMIT_BYTES, feed_tail_bytes: 0, ..EngineOptions::default() };
     let engine = Engine::open(env, options).expect("opens");
     let empty_bytes = engine.memory_bytes();
     for first in (0..KEYS).step_by(BATCH) {

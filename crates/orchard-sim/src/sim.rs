@@ -199,6 +199,8 @@ impl Simulation {
             range_tombstones_max: pick(&random, &[1, 3, 64]),
             small_range_entries_max: pick(&random, &[0, 0, 2, 64]),
             // Mostly from log files, or from memory.
+            log_retention_ms: pick(&random, &[0, 5_000, u64::MAX, u64::MAX]),
+            log_retention_bytes: pick(&random, &[20_000, u64::MAX]),
             feed_tail_bytes: pick(&random, &[0, 2_000, 8 << 20]),
             ..EngineOptions::default()
         };
@@ -319,7 +321,8 @@ impl Simulation {
         let (named, found) = (stats.segments, count("segments/", ".seg"));
         ensure!(named == found, "{named} segments are named, {found} files are there");
         let (logs, allowed) = (count("wal/", ".log"), 2 + self.options.log.spare_files_max as u64);
-        let first = self.engine().engine().manifest().first_log;
+        let manifest = self.engine().engine().manifest();
+        let (first, allowed) = (manifest.first_log, allowed + manifest.retained.len() as u64);
         let what = "log files are left after a checkpoint";
         ensure!(
             logs <= allowed,
@@ -1111,6 +1114,16 @@ impl Simulation {
                 ensure!(
                     restart_at <= checkpoint,
                     "the log reaches back to {checkpoint:?}, the feed to {restart_at:?}"
+                );
+                let options = self.engine().engine().options();
+                let all_stay = options.log_retention_ms.min(options.log_retention_bytes) == u64::MAX;
+                // A full disk takes them, and their number is bounded.
+                let may_go = self.weather.full_disk
+                    || self.weather.io_errors
+                    || self.engine().engine().manifest().retained.len() >= 64;
+                ensure!(
+                    !all_stay || may_go || from > visible,
+                    "all log files stay, but the feed begins at {restart_at:?}, not at {from:?}"
                 );
                 return Ok(());
             }

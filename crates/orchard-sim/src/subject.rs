@@ -93,7 +93,10 @@ impl Subject {
             Job::Merge(entries) => self.engine.merge_step(entries, &MERGE_OFTEN).map(drop)?,
             Job::Sync => self.engine.sync_step()?,
             Job::Idle => self.engine.idle_step().map(drop)?,
-            Job::ReserveAhead => self.engine.reserve_ahead()?,
+            Job::ReserveAhead => {
+                self.engine.reserve_ahead()?;
+                self.engine.retain_step().map(drop)?;
+            }
             Job::Erase(keys) => drop(self.engine.erase_step(keys)),
         }
         Ok(())

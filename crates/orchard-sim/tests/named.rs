@@ -183,7 +183,7 @@ fn a_transaction_reads_at_the_time_of_its_own_group() {
 /// end of an unchanged database added one more.
 #[test]
 fn log_files_do_not_pile_up_over_crashes() {
-    let options = small_options();
+    let options = EngineOptions { log_retention_bytes: 0, ..small_options() };
     let mut disk = FaultDisk::new(1);
     for round in 0..40 {
         let engine = open(&disk, &options);

@@ -171,6 +171,7 @@ fn keep_up(engine: &Engine, stop: &(Mutex<bool>, Condvar)) {
         }
         engine.expire_snapshots();
         let _ = engine.reserve_ahead();
+        let _ = engine.retain_step();
         if engine.wants_checkpoint() {
             // A checkpoint that fails leaves the database as it was; the next round tries again.
             let _ = engine.checkpoint();

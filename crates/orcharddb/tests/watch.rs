@@ -184,6 +184,46 @@ fn a_feed_goes_on_over_a_restart_and_from_any_version() {
 }
 
 #[test]
+fn a_feed_reaches_back_over_checkpoints_and_restarts_as_far_as_retention_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options::default();
+    options.engine.feed_tail_bytes = 0;
+    let mut written = Vec::new();
+    for round in 0..3 {
+        let db = options.open(dir.path()).unwrap();
+        for n in 0..20 {
+            written.push(db.put(format!("{round}-{n}").as_str(), n).unwrap().versionstamp);
+        }
+        db.checkpoint().unwrap();
+        for from in (0..written.len()).step_by(7) {
+            let mut feed = db.changes(written[from], FeedFilter::default());
+            for expected in &written[from + 1..] {
+                assert_eq!(next_commit(&mut feed).versionstamp, *expected, "behind {:?}", written[from]);
+            }
+        }
+    }
+    // Nothing stays: the end of what went is still a place to go on from, however often it is opened.
+    options.engine.log_retention_ms = 0;
+    let last = *written.last().unwrap();
+    for _ in 0..2 {
+        let db = options.open(dir.path()).unwrap();
+        while db.engine().retain_step().unwrap() {}
+        let mut feed = db.changes(last, FeedFilter::default());
+        let mut gap = db.changes(written[0], FeedFilter::default());
+        let visible = db.visible();
+        assert_eq!(next(&mut gap), FeedEvent::Gap { restart_at: visible });
+        let stamp = db.put("more", 1).unwrap().versionstamp;
+        let told: Vec<Versionstamp> = std::iter::from_fn(|| Some(next_commit(&mut feed).versionstamp))
+            .take_while(|told| *told < stamp)
+            .collect();
+        assert!(told.iter().all(|told| *told > last));
+    }
+    let logs = std::fs::read_dir(dir.path().join("wal")).unwrap();
+    let logs = logs.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".log"));
+    assert!(logs.count() <= 2, "the files are gone");
+}
+
+#[test]
 fn what_the_log_does_not_hold_is_a_gap_and_the_feed_goes_on() {
     let mut options = Options::default();
     options.engine.feed_tail_bytes = 1_000;

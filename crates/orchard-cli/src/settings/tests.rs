@@ -22,6 +22,7 @@ fn the_nearer_place_wins() {
     assert_eq!(settings.log_level, LevelFilter::WARN);
     assert_eq!(settings.memory_limit_bytes, Some(1 << 20));
     assert_eq!(settings.history_retention_ms, 0);
+    assert_eq!((settings.log_retention_ms, settings.log_retention_bytes), (3_600_000, 64 << 20));
     assert_eq!(settings.data, Some(PathBuf::from("./orchard-data")));
     let shown = settings.show();
     for line in ["listen = \"127.0.0.1:3\"  # --listen", "durability = \"none\"  # ORCHARD_DURABILITY"] {

@@ -11,6 +11,7 @@ use super::{CleanEnd, Manifest, PATH};
 use crate::error::StorageError;
 use crate::format::{self, FileHeader, FileKind, HEADER_SIZE_BYTES, read_u64};
 use crate::segment::SegmentMeta;
+use crate::wal::log::{LogFileEnd, OldLogFile};
 use orchard_types::SpaceId;
 
 /// Numbers of 8 bytes that a segment takes.
@@ -60,10 +61,19 @@ pub fn encode(manifest: &Manifest) -> Vec<u8> {
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(&space.0.to_le_bytes());
     }
-    if !manifest.times.is_empty() {
+    let has_feed = !manifest.retained.is_empty() || manifest.feed_floor != manifest.checkpoint_end();
+    if !manifest.times.is_empty() || has_feed {
         u64s(&mut out, &[manifest.times.len() as u64]);
         for (time, stamp) in &manifest.times {
             u64s(&mut out, &[*time, *stamp]);
+        }
+    }
+    if has_feed {
+        u64s(&mut out, &end_numbers(&manifest.feed_floor));
+        u64s(&mut out, &[manifest.retained.len() as u64]);
+        for file in &manifest.retained {
+            u64s(&mut out, &[file.number, file.size_bytes]);
+            u64s(&mut out, &end_numbers(&file.end));
         }
     }
 
@@ -75,6 +85,10 @@ pub fn encode(manifest: &Manifest) -> Vec<u8> {
     let sum = format::checksum(manifest.database, 0, HEADER_SIZE_BYTES as u64, body);
     out.extend_from_slice(&sum.to_le_bytes());
     out
+}
+
+fn end_numbers(end: &LogFileEnd) -> [u64; 3] {
+    [end.last_commit, end.last_stamp, end.last_time_ms]
 }
 
 fn segment_numbers(segment: &SegmentMeta) -> [u64; SEGMENT_NUMBERS] {
@@ -171,6 +185,10 @@ impl<'a> Fields<'a> {
         }
     }
 
+    fn log_file_end(&mut self) -> Result<LogFileEnd, Bad> {
+        Ok(LogFileEnd { last_commit: self.u64()?, last_stamp: self.u64()?, last_time_ms: self.u64()? })
+    }
+
     fn segment(&mut self) -> Result<SegmentMeta, Bad> {
         Ok(SegmentMeta {
             number: self.u64()?,
@@ -224,6 +242,15 @@ impl<'a> Fields<'a> {
         if self.rest.len() >= 8 {
             for _ in 0..self.u64()? {
                 manifest.times.push((self.u64()?, self.u64()?));
+            }
+        }
+        // Absent: nothing stays for the feed.
+        manifest.feed_floor = manifest.checkpoint_end();
+        if self.rest.len() >= 8 {
+            manifest.feed_floor = self.log_file_end()?;
+            for _ in 0..self.u64()? {
+                let (number, size_bytes) = (self.u64()?, self.u64()?);
+                manifest.retained.push(OldLogFile { number, size_bytes, end: self.log_file_end()? });
             }
         }
         Ok(manifest)

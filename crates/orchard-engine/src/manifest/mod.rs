@@ -19,6 +19,7 @@ pub use codec::decode;
 use crate::error::StorageError;
 use crate::format::DatabaseId;
 use crate::segment::SegmentMeta;
+use crate::wal::log::{LogFileEnd, OldLogFile};
 use orchard_env::{Disk, OpenMode};
 use orchard_types::SpaceId;
 use std::collections::BTreeMap;
@@ -81,9 +82,27 @@ pub struct Manifest {
     pub next_space: u32,
     /// When versions were that history still shows: pairs of log time (Unix milliseconds) and first stamp, both increasing.
     pub times: Vec<(u64, u64)>,
+    /// Log files before `first_log` that stay for the feed, oldest first. Recovery does not read them.
+    pub retained: Vec<OldLogFile>,
+    /// What the log before the oldest file that stays ended with: the feed is whole behind it.
+    pub feed_floor: LogFileEnd,
 }
 
 impl Manifest {
+    /// The feed's floor of a manifest that names no files for it: the checkpoint.
+    fn checkpoint_end(&self) -> LogFileEnd {
+        LogFileEnd {
+            last_commit: self.checkpoint_stamp,
+            last_stamp: self.checkpoint_stamp,
+            last_time_ms: self.checkpoint_log_time_ms,
+        }
+    }
+
+    /// The first log file that the feed can read.
+    pub fn first_feed_log(&self) -> u64 {
+        self.retained.first().map_or(self.first_log, |file| file.number)
+    }
+
     /// Reads the manifest; `None` if there is none.
     ///
     /// # Errors

@@ -42,8 +42,9 @@ fn manifests() -> impl Strategy<Value = Manifest> {
         spaces,
         any::<[u32; 2]>(),
         prop::collection::vec((numbers(), numbers()), 0..4),
+        prop::collection::vec(any::<[u64; 5]>(), 0..3),
     )
-        .prop_map(|(database, n, segments, clean_end, spaces, small, times)| Manifest {
+        .prop_map(|(database, n, segments, clean_end, spaces, small, times, retained)| Manifest {
             database: DatabaseId(database),
             sequence: n[0],
             segments,
@@ -60,7 +61,14 @@ fn manifests() -> impl Strategy<Value = Manifest> {
             spaces,
             next_space: small[1],
             times,
+            retained: retained.iter().map(|n| old_log_file(n)).collect(),
+            feed_floor: old_log_file(&n[..5]).end,
         })
+}
+
+fn old_log_file(n: &[u64]) -> OldLogFile {
+    let end = LogFileEnd { last_commit: n[2], last_stamp: n[3], last_time_ms: n[4] };
+    OldLogFile { number: n[0], size_bytes: n[1], end }
 }
 
 fn assert_corrupt(result: Result<Manifest, StorageError>, what: &str) {
@@ -139,11 +147,14 @@ fn sample() -> Manifest {
         spaces: [("default".to_owned(), SpaceId(0)), ("täst".to_owned(), SpaceId(16))].into(),
         next_space: 17,
         times: Vec::new(),
+        retained: Vec::new(),
+        feed_floor: LogFileEnd { last_commit: 7 << 16, last_stamp: 7 << 16, last_time_ms: 1_700_000_000_000 },
     }
 }
 
 #[test]
 fn fields_of_a_newer_version_are_named() {
+    let sample = || Manifest { retained: vec![old_log_file(&[1, 2, 3, 4, 5])], ..sample() };
     let newer = |change: fn(&mut Vec<u8>)| match decode(&resealed(codec::encode(&sample()), change)) {
         Err(StorageError::NewerFormat { file, .. }) => assert_eq!(file, PATH),
         other => panic!("{other:?}"),

@@ -6,6 +6,7 @@ use crate::mutants::{self, Mutant};
 use crate::wal::Group;
 use crate::wal::frame::{self, FramePlace};
 use orchard_env::{Disk, DiskFile, OpenMode};
+use orchard_types::Versionstamp;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -107,6 +108,31 @@ pub struct OldLogFile {
     pub number: u64,
     /// Its length.
     pub size_bytes: u64,
+    /// What it ends with.
+    pub end: LogFileEnd,
+}
+
+/// What a log file, and all before it, end with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LogFileEnd {
+    /// Raw stamp of the last commit.
+    pub last_commit: u64,
+    /// Raw stamp of the last group, which may be an idle one behind that commit.
+    pub last_stamp: u64,
+    /// Time of the last group, in Unix milliseconds.
+    pub last_time_ms: u64,
+}
+
+impl LogFileEnd {
+    /// A group was written behind it.
+    pub fn note(&mut self, group: &Group) {
+        let last = Versionstamp::new(group.index, group.count.saturating_sub(1) as u16).raw();
+        if group.count > 0 {
+            self.last_commit = last;
+        }
+        self.last_stamp = last;
+        self.last_time_ms = group.log_time.0;
+    }
 }
 
 /// The log of one machine.
@@ -121,7 +147,11 @@ pub struct FileLog {
     written_ahead_bytes: u64,
     last_appended_index: u64,
     synced_through: u64,
+    /// Files before the current one: live ones, and before them those that stay for the feed.
     old: VecDeque<OldLogFile>,
+    /// Recovery needs no file before this one.
+    first_live: u64,
+    end: LogFileEnd,
     /// Files whose number lies before the first live one, by path and length.
     spares: Vec<(String, u64)>,
     buffer: Vec<u8>,
@@ -157,6 +187,8 @@ impl FileLog {
             last_appended_index: last_index,
             synced_through: last_index,
             old,
+            first_live: 0,
+            end: LogFileEnd::default(),
             spares,
             buffer: Vec::new(),
             syncs: 0,
@@ -191,6 +223,8 @@ impl FileLog {
             last_appended_index: last_index,
             synced_through: last_index,
             old,
+            first_live: 0,
+            end: LogFileEnd::default(),
             spares,
             buffer: Vec::new(),
             syncs: 0,
@@ -209,12 +243,39 @@ impl FileLog {
 
     /// Bytes of all live files.
     pub fn size_bytes(&self) -> u64 {
-        self.written_ahead_bytes + self.old.iter().map(|file| file.size_bytes).sum::<u64>()
+        self.written_ahead_bytes + self.old_bytes()
+    }
+
+    /// Bytes of live files before the current one.
+    fn old_bytes(&self) -> u64 {
+        let live = self.old.iter().filter(|file| file.number >= self.first_live);
+        live.map(|file| file.size_bytes).sum()
+    }
+
+    /// Bytes of files that stay for the feed.
+    pub fn retained_bytes(&self) -> u64 {
+        let retained = self.old.iter().filter(|file| file.number < self.first_live);
+        retained.map(|file| file.size_bytes).sum()
+    }
+
+    /// Files before the current one, oldest first.
+    pub fn old_files(&self) -> Vec<OldLogFile> {
+        self.old.iter().copied().collect()
+    }
+
+    /// Files before the live ones that stay for the feed, oldest first, as an open found them.
+    pub fn retain_for_feed(&mut self, files: impl DoubleEndedIterator<Item = OldLogFile>) {
+        files.rev().for_each(|file| self.old.push_front(file));
+    }
+
+    /// What the log ends with, as an open found it.
+    pub fn set_end(&mut self, end: LogFileEnd) {
+        self.end = end;
     }
 
     /// Bytes of frames in the current file and lengths of the live files before it.
     pub fn used_bytes(&self) -> u64 {
-        self.position.offset_bytes + self.old.iter().map(|file| file.size_bytes).sum::<u64>()
+        self.position.offset_bytes + self.old_bytes()
     }
 
     /// Leaves the current file for a new one. All that was appended is durable afterwards.
@@ -235,7 +296,11 @@ impl FileLog {
                     return Err(no_space_or_failed(error));
                 }
             };
-        self.old.push_back(OldLogFile { number: self.position.number, size_bytes: self.written_ahead_bytes });
+        self.old.push_back(OldLogFile {
+            number: self.position.number,
+            size_bytes: self.written_ahead_bytes,
+            end: self.end,
+        });
         self.file = file;
         self.path = log_path(number);
         self.position =
@@ -254,11 +319,17 @@ impl FileLog {
         self.disk.sync_dir(LOG_DIR).map_err(StorageError::io(LOG_DIR))
     }
 
-    /// Lets the files before `first_live` go: some are kept to be written again, the others removed. The manifest that
-    /// no longer needs them must be durable.
-    pub fn retire_before(&mut self, first_live: u64) {
-        while let Some(file) = self.old.front().copied().filter(|file| file.number < first_live) {
-            self.old.pop_front();
+    /// Lets the files before `first_live` go but for those `retained`: some are kept to be written again, the others
+    /// removed. The manifest that no longer needs them must be durable.
+    pub fn retire_before(&mut self, first_live: u64, retained: &[OldLogFile]) {
+        self.first_live = first_live;
+        let stays = |file: &OldLogFile| {
+            file.number >= first_live || retained.iter().any(|other| other.number == file.number)
+        };
+        let (stay, go): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.old).into_iter().partition(stays);
+        self.old = stay;
+        for file in go {
             let path = log_path(file.number);
             if self.spares.len() < self.options.spare_files_max && self.options.is_worth_keeping(file) {
                 self.spares.push((path, file.size_bytes));
@@ -428,6 +499,7 @@ impl CommitLog for FileLog {
         self.position.offset_bytes += length;
         self.position.previous_checksum = sum;
         self.last_appended_index = group.index;
+        self.end.note(group);
         Ok(())
     }
 

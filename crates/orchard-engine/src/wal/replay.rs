@@ -5,7 +5,7 @@ use crate::format::{DatabaseId, FileHeader, FileKind, HEADER_SIZE_BYTES};
 use crate::mutants::{self, Mutant};
 use crate::wal::Group;
 use crate::wal::frame::{self, Frame, FrameError, FramePlace};
-use crate::wal::log::{LOG_DIR, LogPosition, OldLogFile, log_number, log_path};
+use crate::wal::log::{LOG_DIR, LogFileEnd, LogPosition, OldLogFile, log_number, log_path};
 use orchard_env::{Disk, DiskFile, OpenMode};
 use orchard_types::UnixMillis;
 use std::collections::{BTreeMap, VecDeque};
@@ -20,6 +20,8 @@ pub struct LogEnd {
     pub last_index: Option<u64>,
     /// Its time.
     pub last_log_time: UnixMillis,
+    /// Its stamp, and that of the last commit; zero where the live log has none.
+    pub file_end: LogFileEnd,
     /// Bytes behind the end were written, but are no whole group.
     pub torn: bool,
     /// Live files before the last one.
@@ -147,7 +149,11 @@ pub fn replay(
     let files = list_files(disk)?;
     let spares = files
         .range(..first_live)
-        .map(|(number, size_bytes)| OldLogFile { number: *number, size_bytes: *size_bytes })
+        .map(|(number, size_bytes)| OldLogFile {
+            number: *number,
+            size_bytes: *size_bytes,
+            end: LogFileEnd::default(),
+        })
         .collect();
     let live: Vec<(u64, u64)> =
         files.range(first_live..).map(|(number, size_bytes)| (*number, *size_bytes)).collect();
@@ -163,6 +169,7 @@ pub fn replay(
         position: LogPosition { number: first_live, offset_bytes: 0, previous_checksum: 0 },
         last_index: None,
         last_log_time: UnixMillis(0),
+        file_end: LogFileEnd::default(),
         torn: false,
         old: VecDeque::new(),
         spares,
@@ -204,6 +211,7 @@ pub fn replay(
             end.old.push_back(OldLogFile {
                 number: number - 1,
                 size_bytes: live.get(position_in_list - 1).map_or(0, |file| file.1),
+                end: end.file_end,
             });
         }
         end.position.number = *number;
@@ -265,6 +273,7 @@ pub fn replay(
             last_index = frame.group.index;
             end.last_index = Some(last_index);
             end.last_log_time = frame.group.log_time;
+            end.file_end.note(&frame.group);
             end.position.offset_bytes = offset + frame.padded_size_bytes as u64;
             end.position.previous_checksum = frame.checksum;
             while let Some((_, ends_at)) = unproven.pop_front_if(|(index, _)| *index <= frame.synced_through)

@@ -113,6 +113,11 @@ impl Target {
         &self.client
     }
 
+    /// What the client runs on.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     /// Waits for what the client does.
     ///
     /// # Errors
@@ -146,7 +151,7 @@ impl Target {
     /// Two commits on their way at the same time may happen in any order.
     pub fn submit(&self, commit: Commit) -> Ticket {
         let client = self.client.clone();
-        let options = CommitOptions { durability: Some(Durability::Fsync) };
+        let options = CommitOptions { durability: Some(Durability::Fsync), ..CommitOptions::default() };
         let reply = self.runtime.spawn(async move { client.commit_with(&commit, &options).await });
         Ticket { runtime: Arc::clone(&self.runtime), reply }
     }

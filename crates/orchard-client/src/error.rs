@@ -1,7 +1,8 @@
 //! How a request fails, wherever the database is.
 
 use orchard_wire::{Kind, Problem};
-use orcharddb::{CheckFailure, CommitError, KeyError, OpenError, ReadError};
+use orcharddb::queue::QueueError;
+use orcharddb::{CheckFailure, CommitError, DatabaseError, KeyError, OpenError, ReadError};
 use std::fmt;
 
 /// What can go wrong.
@@ -16,8 +17,8 @@ pub enum ClientError {
     CheckFailed(Vec<CheckFailure>),
     /// The database in this process refused, or failed.
     Database(orcharddb::Error),
-    /// The server refused, or failed.
-    Server(Problem),
+    /// What was asked for was refused, or the server failed.
+    Refused(Problem),
     /// The server could not be asked, or did not answer. What became of a commit is unknown: retry it with a token.
     Unreachable(String),
 }
@@ -27,9 +28,11 @@ impl ClientError {
     pub fn kind(&self) -> Option<Kind> {
         match self {
             ClientError::CheckFailed(_) => Some(Kind::CheckFailed),
-            ClientError::Server(problem) => Some(problem.kind),
+            ClientError::Refused(problem) => Some(problem.kind),
             ClientError::Database(error) => Some(match error {
-                orcharddb::Error::Key(KeyError::Limit(_)) => Kind::LimitExceeded,
+                orcharddb::Error::Queue(QueueError::Limit(_))
+                | orcharddb::Error::Database(DatabaseError::Limit(_))
+                | orcharddb::Error::Key(KeyError::Limit(_)) => Kind::LimitExceeded,
                 orcharddb::Error::Key(_) => Kind::BadKey,
                 orcharddb::Error::Read(ReadError::SnapshotTooOld) => Kind::SnapshotTooOld,
                 orcharddb::Error::Read(ReadError::Limit(_)) => Kind::LimitExceeded,
@@ -55,7 +58,7 @@ impl fmt::Display for ClientError {
                 write!(f, "{} of the checks did not hold", failures.len())
             }
             ClientError::Database(error) => error.fmt(f),
-            ClientError::Server(problem) => write!(f, "{problem} ({})", problem.kind.code()),
+            ClientError::Refused(problem) => write!(f, "{problem} ({})", problem.kind.code()),
         }
     }
 }

@@ -26,13 +26,18 @@
 
 mod entries;
 mod error;
+mod feed;
+mod queue;
 mod remote;
 mod transaction;
 
 pub use entries::Entries;
 pub use error::ClientError;
+pub use feed::{Feed, FeedKeys};
 pub use orchard_wire::batch_json::BatchOperation;
 pub use orchard_wire::moment::Moment;
+pub use orchard_wire::queue_json::Enqueue;
+pub use queue::ClientQueue;
 pub use transaction::Transaction;
 
 use orchard_wire::Problem;
@@ -115,6 +120,8 @@ impl fmt::Debug for Client {
 pub struct CommitOptions {
     /// What the answer waits for; the database's own level if not said.
     pub durability: Option<Durability>,
+    /// Messages that are enqueued if the commit happens.
+    pub enqueues: Vec<Enqueue>,
 }
 
 /// What came of one operation of a batch.
@@ -250,7 +257,10 @@ impl Client {
     ) -> Result<Committed, ClientError> {
         match &self.backend {
             Backend::Local(db) => {
-                let commit = commit.clone().in_database(self.space_for_write(db)?);
+                let space = self.space_for_write(db)?;
+                let mut commit = commit.clone().in_database(space);
+                let messages = queue::mutations(&options.enqueues, space);
+                commit.mutations.extend(messages.map_err(ClientError::Refused)?);
                 Ok(db.submit(&commit, options.durability).await?)
             }
             Backend::Remote(remote) => remote.commit(commit, options).await,

@@ -54,7 +54,7 @@ impl Transaction {
             return Ok((Vec::new(), Versionstamp::ZERO));
         };
         let (lines, version) = match remote.scan(range, &options, &Window::default(), self.version).await {
-            Err(ClientError::Server(problem))
+            Err(ClientError::Refused(problem))
                 if problem.kind == Kind::SnapshotTooOld && self.version.is_some() =>
             {
                 remote.scan(range, &options, &Window::default(), None).await?
@@ -183,5 +183,5 @@ pub(crate) async fn transact<T>(
         }
     }
     let detail = format!("others came between {TRIES_MAX} times in a row");
-    Err(ClientError::Server(Problem::new(Kind::Aborted, detail)))
+    Err(ClientError::Refused(Problem::new(Kind::Aborted, detail)))
 }

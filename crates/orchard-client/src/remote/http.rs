@@ -183,7 +183,7 @@ impl Http {
                 members.remove("status");
                 let mut problem = Problem::new(kind, detail);
                 problem.extra = members;
-                ClientError::Server(problem)
+                ClientError::Refused(problem)
             }
             _ => self.unreachable(format_args!("the answer is {status}")),
         }

@@ -69,7 +69,7 @@ impl Remote {
         query.add("key", &tuple::key_to_json(key).to_string());
         match self.http.ask(Method::GET, &query.path("/v1/kv"), Bytes::new()).await {
             Ok(body) => parse_entry(&body).map(Some).map_err(|error| self.http.foreign(error)),
-            Err(ClientError::Server(problem)) if problem.kind == Kind::KeyNotFound => Ok(None),
+            Err(ClientError::Refused(problem)) if problem.kind == Kind::KeyNotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -81,13 +81,14 @@ impl Remote {
     ) -> Result<Committed, ClientError> {
         let request = CommitRequest {
             commit: commit.clone(),
+            enqueues: options.enqueues.clone(),
             durability: options.durability,
             ..CommitRequest::default()
         };
         let body = Bytes::from(commit_json::render(&request));
         match self.http.ask_json(Method::POST, &self.query().path("/v1/commit"), body).await {
             Ok(json) => parse_committed(&json).ok_or_else(|| self.http.foreign("the commit has no place")),
-            Err(ClientError::Server(problem)) if problem.kind == Kind::CheckFailed => {
+            Err(ClientError::Refused(problem)) if problem.kind == Kind::CheckFailed => {
                 Err(ClientError::CheckFailed(failures(&problem)))
             }
             Err(error) => Err(error),

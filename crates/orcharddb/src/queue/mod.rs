@@ -15,6 +15,7 @@ mod hints;
 mod layout;
 mod look;
 mod steps;
+mod wake;
 
 pub(crate) use hints::AllHints;
 
@@ -79,6 +80,14 @@ fn check_ms(name: &'static str, limit: u64, actual: u64) -> Result<(), QueueErro
 
 fn check_count(messages: usize) -> Result<(), QueueError> {
     Ok(LimitError::check("queue_messages", limits::QUEUE_MESSAGES_MAX, messages)?)
+}
+
+/// Whether a text can name a queue.
+///
+/// # Errors
+/// [`QueueError`]
+pub fn check_queue_name(name: &str) -> Result<(), QueueError> {
+    layout(name).map(drop)
 }
 
 fn layout(queue: &str) -> Result<Layout, QueueError> {

@@ -45,6 +45,14 @@ pub enum Command {
     Stats(Client<StatsArgs>),
     /// Run operations, one a line of JSON, and print a result a line
     Batch(BatchArgs),
+    /// Print commits as they happen, one a line of JSON
+    Watch(WatchArgs),
+    /// Put messages into queues, and take them out
+    Queue {
+        /// What to do.
+        #[command(subcommand)]
+        action: QueueAction,
+    },
     /// Work on a database line by line
     Repl(TargetFlags),
     /// Write the entries of an NDJSON file
@@ -297,6 +305,157 @@ pub struct BatchArgs {
     /// The file, with lines as {"op": "get"|"put"|"delete", "key": .., "value": .., "ttl": ..}; `-` reads standard input
     #[arg(default_value = "-")]
     pub file: PathBuf,
+}
+
+/// `orchard watch`
+#[derive(Args, Debug)]
+pub struct WatchArgs {
+    /// Which database.
+    #[command(flatten)]
+    pub target: TargetFlags,
+    /// Only commits that concern these keys
+    pub keys: Vec<String>,
+    /// Only commits that concern keys that begin with these parts and have more; may be given again
+    #[arg(long, value_name = "KEY")]
+    pub prefix: Vec<String>,
+    /// Where to begin: now, oldest, behind a version, or with a time or age (10m)
+    #[arg(long, value_name = "MOMENT", default_value = "now")]
+    pub from: String,
+    /// Stop after so many
+    #[arg(long, value_name = "COUNT")]
+    pub limit: Option<u64>,
+    /// Leave the values out
+    #[arg(long)]
+    pub keys_only: bool,
+}
+
+/// `orchard queue ..`
+#[derive(Subcommand, Debug)]
+pub enum QueueAction {
+    /// Put a message into a queue
+    Enqueue(Client<EnqueueArgs>),
+    /// Take messages for a while, one a line
+    Lease(Client<LeaseArgs>),
+    /// End messages for good
+    Ack(Client<IdsArgs>),
+    /// Give messages back
+    Nack(Client<NackArgs>),
+    /// Show the messages that come next
+    Peek(Client<PeekArgs>),
+    /// Show how many messages are where
+    Stats(Client<QueueArgs>),
+    /// Show dead letters
+    Dead(Client<DeadArgs>),
+    /// Put dead letters back
+    Requeue(Client<IdsArgs>),
+    /// Remove dead letters
+    Purge(Client<IdsArgs>),
+    /// Remove everything from a queue
+    Clear(Client<QueueArgs>),
+    /// List queues that hold something
+    List(Client<QueuesArgs>),
+}
+
+/// A queue.
+#[derive(Args, Debug)]
+pub struct QueueArgs {
+    /// The queue
+    pub queue: String,
+}
+
+/// `orchard queue enqueue`
+#[derive(Args, Debug)]
+pub struct EnqueueArgs {
+    /// The queue
+    pub queue: String,
+    /// The payload; `-` reads it from standard input
+    #[arg(allow_negative_numbers = true)]
+    pub value: String,
+    /// What the payload is
+    #[arg(long = "type", value_name = "TYPE", default_value = "text")]
+    pub value_type: TypeArg,
+    /// Ready after so long, as 30s
+    #[arg(long, value_name = "DURATION")]
+    pub delay: Option<String>,
+    /// Waits between attempts, as 1s,5s,1m; empty: one attempt
+    #[arg(long, value_name = "DURATIONS")]
+    pub backoff: Option<String>,
+    /// Write the payload here when all attempts are used up; may be given again
+    #[arg(long, value_name = "KEY")]
+    pub key_if_undelivered: Vec<String>,
+}
+
+/// `orchard queue lease`
+#[derive(Args, Debug)]
+pub struct LeaseArgs {
+    /// The queue
+    pub queue: String,
+    /// Most messages
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub max: usize,
+    /// For how long
+    #[arg(long, value_name = "DURATION", default_value = "30s")]
+    pub visibility: String,
+    /// How long to wait for a message
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    pub wait: String,
+}
+
+/// Messages of a queue.
+#[derive(Args, Debug)]
+pub struct IdsArgs {
+    /// The queue
+    pub queue: String,
+    /// Their ids
+    #[arg(required = true)]
+    pub ids: Vec<String>,
+}
+
+/// `orchard queue nack`
+#[derive(Args, Debug)]
+pub struct NackArgs {
+    /// The queue
+    pub queue: String,
+    /// Their ids
+    #[arg(required = true)]
+    pub ids: Vec<String>,
+    /// Ready again after so long, instead of what their backoff says
+    #[arg(long, value_name = "DURATION")]
+    pub delay: Option<String>,
+}
+
+/// `orchard queue peek`
+#[derive(Args, Debug)]
+pub struct PeekArgs {
+    /// The queue
+    pub queue: String,
+    /// Most messages
+    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    pub limit: usize,
+}
+
+/// `orchard queue dead`
+#[derive(Args, Debug)]
+pub struct DeadArgs {
+    /// The queue
+    pub queue: String,
+    /// Behind this id
+    #[arg(long, value_name = "ID")]
+    pub after: Option<String>,
+    /// Most letters
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    pub limit: usize,
+}
+
+/// `orchard queue list`
+#[derive(Args, Debug)]
+pub struct QueuesArgs {
+    /// Behind this name
+    #[arg(long, value_name = "NAME")]
+    pub after: Option<String>,
+    /// Most queues
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    pub limit: usize,
 }
 
 /// What `orchard import` reads.

@@ -23,12 +23,14 @@ mod keys;
 mod logging;
 mod prefixes;
 mod progress;
+mod queues;
 mod repl;
 mod serve;
 mod settings;
 mod stats;
 mod target;
 mod units;
+mod watch;
 mod words;
 
 use args::{Cli, Client, ClientCommand, Command, ConfigAction};
@@ -71,6 +73,8 @@ fn run(cli: Cli) -> Result<bool> {
         Command::Repl(target) => return repl::run(&target),
         Command::Serve(flags) => return serve::run(&flags).map(|()| true),
         Command::Config { action } => return config(action).map(|()| true),
+        Command::Watch(args) => return watch::run(&args).map(|()| true),
+        Command::Queue { action } => return queues::run(action),
         Command::Batch(args) => return batch::run(&args),
         Command::Import(args) => return import::run(&args).map(|()| true),
         Command::Export(args) => return export::run(&args).map(|()| true),

@@ -1,0 +1,73 @@
+//! `orchard queue` and `orchard watch`, against a server and against a directory.
+
+#![expect(clippy::disallowed_methods, reason = "the test looks at files from outside")]
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
+mod common;
+
+use common::{Scratch, Server, orchard, run};
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+#[test]
+fn messages_go_in_and_out() {
+    let scratch = Scratch::new();
+    let server = Server::start(&scratch.path("served"));
+    let url = server.url();
+    for target in [["--url", url.as_str()], ["--data", &scratch.at("local")]] {
+        let queue = |arguments: &[&str]| run(["queue"].iter().chain(arguments).chain(&target).copied());
+        assert_eq!(queue(&["lease", "mail"]).code, Some(1), "there is none");
+        queue(&["enqueue", "mail", "hello", "--backoff", "", "--key-if-undelivered", "failed"]).fine();
+        queue(&["enqueue", "mail", "{\"a\": 1}", "--type", "json", "--delay", "1h"]).fine();
+        assert_eq!(queue(&["list"]).fine(), "mail\n");
+        assert_eq!(queue(&["stats", "mail"]).fine(), "{\"ready\":1,\"delayed\":1,\"leased\":0,\"dead\":0}\n");
+        assert_eq!(queue(&["peek", "mail"]).fine().lines().count(), 2);
+        let leased = queue(&["lease", "mail", "--max", "5", "--wait", "10s"]).fine();
+        assert!(leased.contains("\"payload\":\"hello\"") && leased.contains("\"leased_until\""), "{leased}");
+        let id = leased.split('"').nth(3).expect("an id").to_owned();
+        assert_eq!(queue(&["nack", "mail", &id]).fine(), "done\n");
+        assert!(queue(&["dead", "mail"]).fine().contains("\"attempts\":1"));
+        assert_eq!(run(["get", "failed"].iter().chain(&target).copied()).fine(), "hello");
+        assert_eq!(queue(&["requeue", "mail", &id]).fine(), "done\n");
+        assert_eq!(queue(&["purge", "mail", &id]).code, Some(1));
+        queue(&["lease", "mail"]).fine();
+        assert_eq!(queue(&["ack", "mail", &id]).fine(), "done\n");
+        queue(&["ack", "mail", "x"]).failed(2);
+        queue(&["clear", "mail"]).fine();
+        assert_eq!(queue(&["list"]).fine(), "");
+    }
+}
+
+#[test]
+fn commits_are_watched_and_watching_goes_on_where_it_ended() {
+    let scratch = Scratch::new();
+    let server = Server::start(&scratch.path("served"));
+    let url = server.url();
+    let watch = |arguments: &[&str]| {
+        let mut command = orchard();
+        command.args(["watch", "--url", &url]).args(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        let mut ready = String::new();
+        BufReader::new(child.stderr.take().expect("piped")).read_line(&mut ready).expect("it says so");
+        assert!(ready.starts_with("watching http://"), "{ready}");
+        child
+    };
+    let output = |child: std::process::Child| {
+        let output = child.wait_with_output().expect("it ends");
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let put = |key: &str, value: &str| run(["put", key, value, "--url", &url]).fine().trim_end().to_owned();
+    let users = watch(&["--prefix", "users", "other", "--limit", "2"]);
+    put("ignored", "x");
+    let first = put("[\"users\",\"ada\"]", "one");
+    let second = put("other", "two");
+    let seen = output(users);
+    let lines: Vec<&str> = seen.lines().collect();
+    assert!(lines[0].contains(&first) && lines[0].contains("\"value\":\"one\""), "{seen}");
+    assert!(lines[1].contains(&second) && lines[1].contains("[\"other\"]"), "{seen}");
+    let rest = output(watch(&["--from", &first, "--limit", "1", "--keys-only"]));
+    assert!(rest.contains(&second) && !rest.contains("\"value\""), "{rest}");
+    assert_eq!(output(watch(&["--from", "oldest", "--limit", "3"])).lines().count(), 3);
+    assert!(run(["watch", "--from", "x", "--url", &url]).failed(2).contains("--from"));
+}

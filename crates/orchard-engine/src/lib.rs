@@ -20,6 +20,7 @@ pub mod format;
 pub mod hash_scan;
 pub mod history;
 pub mod log_clock;
+pub mod look;
 pub mod manifest;
 mod memory;
 pub mod mutants;

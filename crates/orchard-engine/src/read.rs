@@ -20,7 +20,7 @@ use std::sync::Arc;
 const STACK_KEY_SIZE_BYTES: usize = 256;
 
 /// Runs `look` with the flat form of a key.
-fn with_flat_key<T>(space: SpaceId, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> T {
+pub(crate) fn with_flat_key<T>(space: SpaceId, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> T {
     if key.len() + SPACE_PREFIX_SIZE_BYTES_MAX <= STACK_KEY_SIZE_BYTES && space.0 < 0xf0 {
         let mut flat = [0; STACK_KEY_SIZE_BYTES];
         flat[0] = space.0 as u8;
@@ -294,7 +294,7 @@ impl Engine {
     }
 
     /// Brings a value back into memory, if there is room and nobody is writing.
-    fn promote(&self, flat: &[u8], stamp: u64, value: &[u8]) {
+    pub(crate) fn promote(&self, flat: &[u8], stamp: u64, value: &[u8]) {
         if self.has_room_for(value.len())
             && let Some(mut core) = self.core.try_lock()
         {

@@ -33,6 +33,7 @@ pub use orchard_engine::commit::{Placed, Submitted};
 pub use orchard_engine::default_expiry::DefaultExpiry;
 pub use orchard_engine::engine::{Committed, EngineOptions};
 pub use orchard_engine::error::{CommitError, Corruption, OpenError, ReadError, StorageError, TokenError};
+pub use orchard_engine::look::WarmKeys;
 pub use orchard_types::{
     Check, CheckFailure, CollectionId, Commit, Durability, DurationMs, Entry, Expiry, Key, KeyRange,
     LimitError, Mutation, MutationError, NumberOp, Operation, SpaceId, Token, UnixMillis, Value, ValueType,

@@ -50,11 +50,6 @@ impl Context<'_, '_> {
         self.tx.delete_in(self.space, key);
     }
 
-    /// The space of a database by its number, to read from.
-    pub(crate) fn space_of(&mut self, database: u32) -> Result<SpaceId, RedisError> {
-        databases::space_in(self.tx, database)
-    }
-
     /// The space of a database by its number, to write to.
     pub(crate) fn space_to_write(&mut self, database: u32) -> Result<SpaceId, RedisError> {
         databases::create_in(self.tx, database)

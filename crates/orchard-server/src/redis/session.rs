@@ -7,7 +7,7 @@ use super::effects::Effects;
 use super::pubsub::Subscriptions;
 use bytes::Bytes;
 use orchard_wire::resp::{OwnedArgs, RespVersion};
-use orcharddb::{Key, UnixMillis, Versionstamp};
+use orcharddb::{Key, UnixMillis, Versionstamp, WarmKeys};
 use std::sync::Arc;
 
 /// Bytes that one `MULTI` may queue.
@@ -65,6 +65,8 @@ pub(crate) struct Session {
     pub(crate) may_wait: bool,
     /// What the last command waits for.
     pub(crate) wait: Option<Wait>,
+    /// Room for the keys of a batch.
+    pub(crate) warm: WarmKeys,
     /// The connection ends after the replies so far.
     pub(crate) is_closing: bool,
 }
@@ -88,6 +90,7 @@ impl Session {
             own: (Versionstamp::ZERO, UnixMillis(0)),
             may_wait: true,
             wait: None,
+            warm: WarmKeys::default(),
             is_closing: false,
         }
     }

@@ -42,11 +42,6 @@ pub(crate) fn string(text: Bytes) -> Value {
     Value::new(value_type, text)
 }
 
-/// Whether a value is a Redis string, rather than a collection.
-pub(crate) fn is_string(value: &Value) -> bool {
-    type_name(value.value_type) == "string"
-}
-
 /// What `TYPE` says.
 pub(crate) fn type_name(value_type: ValueType) -> &'static str {
     match value_type {

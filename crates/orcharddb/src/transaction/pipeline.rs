@@ -4,9 +4,9 @@ use super::Transaction;
 use crate::db::{Db, Shared};
 use orchard_engine::commit::Submitted;
 use orchard_engine::engine::Engine;
-use orchard_engine::error::CommitError;
+use orchard_engine::error::{CommitError, ReadError};
 use orchard_engine::snapshot::SnapshotPin;
-use orchard_types::{Commit, UnixMillis, Versionstamp};
+use orchard_types::{Commit, SpaceId, UnixMillis, ValueType, Versionstamp};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -16,6 +16,12 @@ pub trait Pipeline {
     /// Runs one of them, under the commit lock: it must not use the database but through `tx`, nor take long. It may be
     /// called again for the same number.
     fn run(&mut self, number: usize, tx: &mut Transaction<'_>);
+
+    /// The commit of one that reads nothing, and so needs no transaction: it is not run.
+    fn blind(&mut self, number: usize) -> Option<Commit> {
+        let _ = number;
+        None
+    }
 
     /// Its outcome. Nobody may be told of it, of a refusal neither, before `depends_on` is visible. `Break` leaves the
     /// rest out.
@@ -29,6 +35,9 @@ struct Rows<'a, P> {
 
 impl<P: Pipeline> orchard_engine::pipeline::Pipeline for Rows<'_, P> {
     fn build(&mut self, number: usize, snapshot: &SnapshotPin) -> Commit {
+        if let Some(commit) = self.pipeline.blind(number) {
+            return commit;
+        }
         let mut transaction = Transaction::new(self.engine, snapshot, true);
         self.pipeline.run(number, &mut transaction);
         transaction.into_commit()
@@ -58,6 +67,20 @@ impl View {
     /// A transaction that reads the view; what it writes is dropped with it.
     pub fn transaction(&self) -> Transaction<'_> {
         Transaction::new(&self.shared.engine, &self.pin, true)
+    }
+
+    /// Shows the value of a key where it lies, `None` if there is none. What `visit` was shown counts only if this returns
+    /// `Ok`.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn look(
+        &self,
+        space: SpaceId,
+        key: &[u8],
+        visit: impl FnOnce(Option<(ValueType, &[u8])>),
+    ) -> Result<(), ReadError> {
+        self.shared.engine.look(&self.pin, space, key, visit)
     }
 
     /// What is read here may be told once `visible` has passed this.

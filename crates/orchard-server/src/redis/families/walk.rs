@@ -6,8 +6,9 @@
 
 use crate::redis::context::Context;
 use crate::redis::error::RedisError;
-use crate::redis::{glob, value};
+use crate::redis::value;
 use bytes::Bytes;
+use orchard_wire::glob;
 use orchard_wire::resp::number::parse_integer;
 use orchard_wire::resp::{Args, Reply};
 use orcharddb::{KeyRange, ScanOptions, ValueType};
@@ -42,6 +43,11 @@ pub(super) fn name(key: &[u8]) -> Option<Bytes> {
     Some(Bytes::from(name))
 }
 
+/// `*` is no pattern at all: it matches the empty name, too.
+fn is_match(pattern: &[u8], name: &[u8]) -> bool {
+    pattern == b"*" || glob::matches(pattern, name)
+}
+
 /// Visits every name of the database in key order, own writes included, until `visit` says no more.
 fn each_name(
     cx: &mut Context<'_, '_>,
@@ -70,12 +76,12 @@ fn each_name(
 
 pub(super) fn keys(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let pattern = args.at(1);
-    // A prefix with a zero is written in another way inside keys.
-    let prefix = glob::literal_prefix(pattern);
-    let prefix = prefix.split(|byte| *byte == 0).next().unwrap_or_default();
+    // What every name begins with. A zero is written in another way inside keys.
+    let mut plain = pattern.split(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\' | 0));
+    let prefix = plain.next().unwrap_or_default();
     let mut names = Vec::new();
     each_name(cx, prefix, |name| {
-        if glob::matches(pattern, &name) {
+        if is_match(pattern, &name) {
             names.push(Reply::Bulk(name));
         }
     })?;
@@ -142,7 +148,7 @@ impl<'a> Wanted<'a> {
     }
 
     fn includes(&self, name: &[u8], value_type: ValueType) -> bool {
-        self.pattern.is_none_or(|pattern| glob::matches(pattern, name))
+        self.pattern.is_none_or(|pattern| is_match(pattern, name))
             && self.type_name.as_ref().is_none_or(|wanted| wanted == value::type_name(value_type))
     }
 }

@@ -1,0 +1,89 @@
+//! Reads that hand out a value where it lies, for those who copy it into a reply at once.
+
+use crate::engine::Engine;
+use crate::error::ReadError;
+use crate::format::push_flat_key;
+use crate::read::{is_visible, with_flat_key};
+use crate::snapshot::SnapshotPin;
+use orchard_types::{SpaceId, ValueType};
+
+/// Keys on their way through [`Engine::warm`]; kept by the caller, so that it allocates nothing.
+#[derive(Default)]
+pub struct WarmKeys {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl WarmKeys {
+    /// Adds a key of a space.
+    pub fn push(&mut self, space: SpaceId, key: &[u8]) {
+        push_flat_key(&mut self.bytes, space, key);
+        self.ends.push(self.bytes.len());
+    }
+}
+
+/// Keys whose places are fetched together.
+const WARM_AT_ONCE: usize = 16;
+
+impl Engine {
+    /// Brings the places of keys that will be read or written next into the processor's cache, several at a time, and
+    /// forgets the keys. Changes nothing else.
+    pub fn warm(&self, keys: &mut WarmKeys) {
+        let guard = self.reader.pin();
+        let mut start = 0;
+        for ends in keys.ends.chunks(WARM_AT_ONCE) {
+            let mut flat: [&[u8]; WARM_AT_ONCE] = [b""; WARM_AT_ONCE];
+            for (slot, end) in flat.iter_mut().zip(ends) {
+                *slot = keys.bytes.get(start..*end).unwrap_or_default();
+                start = *end;
+            }
+            let flat = flat.get(..ends.len()).unwrap_or_default();
+            guard.get_many(flat, u64::MAX, |_, found| {
+                std::hint::black_box(
+                    found.and_then(|version| version.value().and_then(<[u8]>::first).copied()),
+                );
+            });
+        }
+        keys.bytes.clear();
+        keys.ends.clear();
+    }
+
+    /// Shows the value of a key as a snapshot has it, `None` if there is none. What `visit` was shown counts only if this
+    /// returns `Ok`.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn look(
+        &self,
+        snapshot: &SnapshotPin,
+        space: SpaceId,
+        key: &[u8],
+        visit: impl FnOnce(Option<(ValueType, &[u8])>),
+    ) -> Result<(), ReadError> {
+        with_flat_key(space, key, |flat| {
+            let (stamp, value_type) = {
+                let guard = self.reader.pin();
+                let at = snapshot.stamp();
+                let ranges = self.ranges.load();
+                let found = guard
+                    .get(flat, at)
+                    .filter(|version| is_visible(version, snapshot.time()) && !ranges.hides(version, at));
+                let Some(version) = found else {
+                    visit(None);
+                    return if snapshot.is_expired() { Err(ReadError::SnapshotTooOld) } else { Ok(()) };
+                };
+                version.touch();
+                let value_type = ValueType::from_number(version.type_tag()).unwrap_or_default();
+                if let Some(value) = version.value() {
+                    visit(Some((value_type, value)));
+                    return if snapshot.is_expired() { Err(ReadError::SnapshotTooOld) } else { Ok(()) };
+                }
+                (version.stamp(), value_type)
+            };
+            let data = self.load(flat, stamp)?;
+            self.promote(flat, stamp, &data);
+            visit(Some((value_type, &data)));
+            if snapshot.is_expired() { Err(ReadError::SnapshotTooOld) } else { Ok(()) }
+        })
+    }
+}

@@ -146,3 +146,44 @@ fn those_who_wait_are_served_in_their_order() {
     assert_eq!(client.run("RPUSH l kept"), ":1");
     assert_eq!(client.run("LLEN l"), ":1");
 }
+
+/// What Redis clients write, curl reads as JSON.
+#[test]
+fn collections_are_json_over_http() {
+    let server = server();
+    let mut client = server.redis();
+    client.check(&[
+        ("HSET h name Ada born 1815", ":2"),
+        ("HINCRBY h born 1", ":1816"),
+        ("RPUSH l a b", ":2"),
+        ("ZADD z 1.5 a", ":1"),
+        ("SADD s a", ":1"),
+    ]);
+    let reply = server.get("/v1/kv/h");
+    assert_eq!(reply.text(), r#"{"born":1816,"name":"Ada"}"#);
+    assert_eq!(reply.header("orchard-type"), Some("hash"));
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    assert_eq!(server.get("/v1/kv/l").text(), r#"["a","b"]"#);
+    assert_eq!(server.get("/v1/kv/z").text(), r#"[["a",1.5]]"#);
+    let entries = server.get("/v1/kv?prefix=[]").json();
+    let entries = entries["entries"].as_array().expect("entries").clone();
+    let shown: Vec<String> =
+        entries.iter().map(|entry| format!("{} {}", entry["type"], entry["value"])).collect();
+    let expected = [
+        r#""hash" {"born":1816,"name":"Ada"}"#,
+        r#""list" ["a","b"]"#,
+        r#""set" ["a"]"#,
+        r#""zset" [["a",1.5]]"#,
+    ];
+    assert_eq!(shown, expected);
+    // The versionstamp of the key moves with its elements.
+    let before = reply.header("etag").expect("a version").to_owned();
+    client.run("HSET h name Augusta");
+    assert_ne!(server.get("/v1/kv/h").header("etag"), Some(before.as_str()));
+    let many: Vec<String> = (0..2_000).map(|number| format!("m{number}")).collect();
+    let words: Vec<&str> = ["SADD", "large"].into_iter().chain(many.iter().map(String::as_str)).collect();
+    assert_eq!(client.send(&words), ":2000");
+    assert_eq!(server.get("/v1/kv/large").json().as_array().map(Vec::len), Some(2_000));
+    let listed = server.get("/v1/kv?start=large&limit=1").json();
+    assert_eq!(listed["entries"][0]["value"]["$count"], 2_000);
+}

@@ -10,6 +10,7 @@
 //! | bytes | `{"$bytes": "base64"}` |
 //! | u64 | `{"$u64": "5"}` |
 //! | v8 | `{"$v8": rendering}`, see [`crate::v8`] |
+//! | list, set, hash, zset | an array, an array, an object, an array of `[member, score]`: if whoever reads them has put that text in place of the stored bytes, which never begin as JSON does |
 //!
 //! Without a type beside it, JSON is read the other way round: a number without fraction and exponent that fits i64 is an
 //! int, any other number a float, an object whose only member is one of the `$` names above is what that says, any other
@@ -64,12 +65,18 @@ fn write_known(out: &mut Vec<u8>, value: &Value) -> bool {
             v8::to_json(out, &value.data);
             out.push(b'}');
         }
+        _ if is_shown_collection(value) => out.extend_from_slice(&value.data),
         _ => match scalar_text(value) {
             Some(text) => out.extend_from_slice(text.as_bytes()),
             None => return false,
         },
     }
     true
+}
+
+/// Whether the JSON of a collection stands in place of its bytes.
+fn is_shown_collection(value: &Value) -> bool {
+    value.value_type.is_collection() && matches!(value.data.first(), Some(b'[' | b'{'))
 }
 
 fn non_finite(number: f64) -> &'static str {
@@ -112,7 +119,7 @@ pub fn raw_is_json(value: &Value) -> bool {
         }
         ValueType::V8 => true,
         ValueType::Float => value.as_float().is_some_and(f64::is_finite),
-        _ => false,
+        _ => is_shown_collection(value),
     }
 }
 

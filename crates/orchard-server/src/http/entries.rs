@@ -2,7 +2,7 @@
 
 use crate::http::body::{Incoming, work};
 use crate::http::documents::Target;
-use crate::http::{Body, Session, at, documents, operate, reply};
+use crate::http::{Body, Session, at, collections, documents, operate, reply};
 use hyper::header::{
     CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LOCATION, VARY,
 };
@@ -102,10 +102,19 @@ async fn get(
     session.settle().await?;
     let space = session.space_for_read(db.as_deref())?;
     let database = &session.server().db;
-    let entry = match at {
+    let mut entry = match at {
         None => database.get_in(space, key)?,
         Some(_) => at::snapshot(session, at)?.get_in(space, key)?,
     };
+    if entry.as_ref().is_some_and(|entry| collections::is_collection(&entry.value)) {
+        // Header and elements are read from one snapshot.
+        let (snapshot, key) = (at::snapshot(session, at)?, key.clone());
+        let shown = tokio::task::spawn_blocking(move || match snapshot.get_in(space, &key)? {
+            Some(entry) => collections::shown(&snapshot, space, entry).map(Some),
+            None => Ok(None),
+        });
+        entry = shown.await.map_err(|_| Problem::new(Kind::Internal, "reading the collection failed"))??;
+    }
     let version = entry.as_ref().map(|entry| entry.versionstamp);
     if conditions.if_match.as_ref().is_some_and(|tags| !tags.name(version, false)) {
         return Err(precondition_failed(version));
@@ -157,6 +166,7 @@ fn content_type(entry: &Entry, prefers_text: bool) -> &'static str {
                 media::JSON
             }
         }
+        _ if value_json::raw_is_json(&entry.value) => media::JSON,
         _ => media::OCTET_STREAM,
     }
 }

@@ -4,7 +4,7 @@
 //! when it is gone the list does not silently go on elsewhere: 410, with a cursor for the same place at the newest version.
 
 use crate::http::stream::Pieces;
-use crate::http::{Body, Session, at, reply};
+use crate::http::{Body, Session, at, collections, reply};
 use crate::snapshots::view;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
 use hyper::http::request::Parts;
@@ -83,10 +83,12 @@ pub(super) async fn handle(session: &Session, parts: &Parts) -> Result<Response<
         // A HEAD needs no entries.
         let limit = if parts.method == Method::HEAD { Some(0) } else { query.limit };
         let mut scan = snapshot.scan_in(space, query.rest(), ScanOptions { limit, ..options });
+        let reading = snapshot.clone();
         let lines = Pieces::body(move |out| {
             while out.len() < Pieces::SIZE_BYTES {
                 let Some(entry) = scan.next() else { return Ok(false) };
-                entry_json::write(out, &entry?, options.keys_only);
+                let entry = collections::shown_in_list(&reading, space, entry?)?;
+                entry_json::write(out, &entry, options.keys_only);
                 out.push(b'\n');
             }
             Ok(true)
@@ -198,6 +200,7 @@ fn page(
         if count > 0 {
             body.push(b',');
         }
+        let entry = collections::shown_in_list(snapshot, space, entry)?;
         entry_json::write(&mut body, &entry, query.keys_only);
         last = Some(entry.key);
     }

@@ -4,6 +4,7 @@ mod at;
 mod batch;
 pub(crate) mod body;
 mod bulk;
+mod collections;
 mod commit;
 mod documents;
 mod entries;

@@ -3,7 +3,7 @@
 use crate::http::body::{Incoming, work};
 use crate::http::commit::{BODY_SIZE_BYTES_MAX, must_be_json};
 use crate::http::stream::Pieces;
-use crate::http::{Body, Session, at, reply};
+use crate::http::{Body, Session, at, collections, reply};
 use crate::snapshots::view;
 use hyper::Response;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -77,7 +77,7 @@ impl Answer {
         while out.len() < Pieces::SIZE_BYTES {
             match self.current.take() {
                 Some(mut current) => {
-                    if current.write(&self.snapshot, out)? {
+                    if current.write(&self.snapshot, self.space, out)? {
                         self.current = Some(current);
                     }
                 }
@@ -116,7 +116,7 @@ impl Answer {
 
 impl Current {
     /// Writes until the piece is full (true) or the range ends.
-    fn write(&mut self, snapshot: &Snapshot, out: &mut Vec<u8>) -> Result<bool, Problem> {
+    fn write(&mut self, snapshot: &Snapshot, space: SpaceId, out: &mut Vec<u8>) -> Result<bool, Problem> {
         while out.len() < Pieces::SIZE_BYTES {
             let Some(entry) = self.scan.next() else {
                 let end = if self.request.count { format!("{}}}", self.written) } else { "]}".to_owned() };
@@ -138,6 +138,7 @@ impl Current {
             if self.written > 0 {
                 out.push(b',');
             }
+            let entry = collections::shown_in_list(snapshot, space, entry)?;
             entry_json::write(out, &entry, self.request.keys_only);
             self.written += 1;
             self.last = Some(entry.key);

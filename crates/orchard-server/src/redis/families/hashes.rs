@@ -1,6 +1,8 @@
 //! Hashes.
 
-use super::common::{below, choose, cursor, integer, integer_between, repeated, scan_page, scan_reply};
+use super::common::{
+    below, choose, cursor, exact_double, integer, integer_between, repeated, scan_page, scan_reply,
+};
 use crate::redis::command::{DENYOOM, FAST, Family, NONE, read, write};
 use crate::redis::context::Context;
 use crate::redis::error::RedisError;
@@ -146,17 +148,22 @@ fn hincrby(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError
 
 fn hincrbyfloat(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let not_finite = || RedisError::err("increment would produce NaN or Infinity");
-    let parse = |text: &[u8], invalid: RedisError| {
-        LongDouble::parse(text).map_err(|error| match error {
-            ParseError::Invalid => invalid,
-            ParseError::Infinite => not_finite(),
-        })
+    let parse = |text: &[u8], invalid: RedisError, infinite: RedisError| match LongDouble::parse(text) {
+        Ok(number) => Ok(number),
+        Err(ParseError::Infinite) => Err(infinite),
+        // C reads hexadecimal numbers, too.
+        Err(ParseError::Invalid) => {
+            let number = exact_double(text).filter(|number| number.is_finite());
+            let number = number.and_then(|number| LongDouble::parse(number.to_string().as_bytes()).ok());
+            number.ok_or(invalid)
+        }
     };
-    let increment = parse(args.at(3), RedisError::NOT_FLOAT)?;
+    let increment = parse(args.at(3), RedisError::NOT_FLOAT, RedisError::err("value is NaN or Infinity"))?;
     let mut hash = hash(cx, args)?;
     let before = hash.get(args.at(2))?;
     let text = before.as_ref().map(text_of).transpose()?;
-    let stored = parse(text.as_deref().unwrap_or(b"0"), RedisError::err("hash value is not a float"))?;
+    let not_float = RedisError::err("hash value is not a float");
+    let stored = parse(text.as_deref().unwrap_or(b"0"), not_float, not_finite())?;
     let text = stored.add(&increment).ok_or_else(not_finite)?.to_text();
     let is_float = before.is_some_and(|before| before.value_type == ValueType::Float);
     let written = match text.parse::<f64>() {

@@ -56,6 +56,14 @@ pub trait State {
     fn newest(&self, key: &[u8]) -> Option<Stored<'_>>;
     /// Visits the newest version of every key of a range in order.
     fn each(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>, visit: &mut dyn FnMut(&[u8], Stored<'_>));
+    /// The newest stamp of an entry in a range whose expiry lies behind `after` and not behind `until`; 0 if there is none.
+    fn newest_expired_in(
+        &self,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+        after: UnixMillis,
+        until: UnixMillis,
+    ) -> u64;
     /// The newest stamp in a range, tombstones included; 0 if there is none.
     fn newest_stamp_in(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> u64;
     /// Adds a version (`None`: a tombstone) and tells what it replaces, unless that was a tombstone. A version of the
@@ -193,22 +201,15 @@ fn failed_checks<S: State>(
                 let (lower, upper) = flat_bounds(*space, &range.start, range.end.as_deref());
                 let (lower, upper) = (Bound::Included(lower.as_slice()), upper_bound(upper.as_deref()));
                 let newest = Versionstamp::from_raw(state.newest_stamp_in(lower, upper));
-                let mut changed = (newest > *unchanged_since).then_some(newest);
-                if changed.is_none() {
-                    // An expiry between then and now is a change, too.
-                    let since = (place.time_of)(*unchanged_since);
-                    state.each(lower, upper, &mut |_, stored| {
-                        let expired = stored
-                            .expires_at_ms
-                            .is_some_and(|expires| expires > since.0 && expires <= place.log_time.0);
-                        if !stored.is_tombstone && expired {
-                            let stamp = Versionstamp::from_raw(stored.stamp);
-                            changed = Some(changed.map_or(stamp, |newest| newest.max(stamp)));
-                        }
-                    });
+                if newest > *unchanged_since {
+                    failures.push(CheckFailure { index, found: Some(newest) });
+                    continue;
                 }
-                if changed.is_some() {
-                    failures.push(CheckFailure { index, found: changed });
+                // An expiry between then and now is a change, too.
+                let since = (place.time_of)(*unchanged_since);
+                let expired = state.newest_expired_in(lower, upper, since, place.log_time);
+                if expired != 0 {
+                    failures.push(CheckFailure { index, found: Some(Versionstamp::from_raw(expired)) });
                 }
             }
         }

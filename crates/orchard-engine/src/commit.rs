@@ -392,7 +392,7 @@ impl Engine {
         let place = Place { stamp, log_time, floor: core.floor, time_of: &|stamp| times.time_of(stamp) };
         let applied = Versionstamp::from_raw(self.progress.watermark(Durability::None));
         let token = commit.token.as_ref().map(|token| (token, record::token_hash(bytes)));
-        let mut entries = Entries::new(&mut core.map, &mut core.ranges);
+        let mut entries = Entries::new(&mut core.map, &mut core.ranges, &core.expiry);
         let applied_now = apply::apply(&mut entries, token, &commit.checks, &commit.mutations, place);
         let erased = entries.erased;
         core.settle(self, erased);

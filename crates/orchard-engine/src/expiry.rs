@@ -39,6 +39,15 @@ impl ExpiryIndex {
             .collect()
     }
 
+    /// The keys of entries that expire behind `after_ms` and not behind `until_ms`.
+    pub fn between(&self, after_ms: u64, until_ms: u64) -> impl Iterator<Item = &[u8]> {
+        let first = (after_ms.saturating_add(1), Box::<[u8]>::default());
+        self.due
+            .range(first..)
+            .take_while(move |(expires_at_ms, _)| *expires_at_ms <= until_ms)
+            .map(|(_, key)| key.as_ref())
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.due.len()
@@ -81,6 +90,16 @@ mod tests {
                 due.sort_unstable();
                 due.truncate(limit);
                 assert_eq!(index.due(now, limit), due, "seed {seed}");
+                let after = random.below(60);
+                let between: Vec<_> = model
+                    .iter()
+                    .filter(|(_, at)| **at > after && **at <= now)
+                    .map(|(key, at)| (*at, key.as_slice()))
+                    .collect::<std::collections::BTreeSet<_>>()
+                    .into_iter()
+                    .map(|(_, key)| key)
+                    .collect();
+                assert_eq!(index.between(after, now).collect::<Vec<_>>(), between, "seed {seed}");
                 assert_eq!((index.len(), index.is_empty()), (model.len(), model.is_empty()));
                 let key_bytes: usize = model.keys().map(Vec::len).sum();
                 assert_eq!(index.memory_bytes(), key_bytes + model.len() * ITEM_OVERHEAD_BYTES);

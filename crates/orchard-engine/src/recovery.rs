@@ -408,7 +408,7 @@ fn replay_group(
                     erased.settle(&mut loading.counts, &mut loading.expiry, &mut loading.orphans);
                 }
             }
-            let mut entries = Entries::new(&mut loading.map, &mut loading.ranges);
+            let mut entries = Entries::new(&mut loading.map, &mut loading.ranges, &loading.expiry);
             let applied = apply::apply(&mut entries, token, &[], &record.mutations, place);
             for erased in entries.erased {
                 erased.settle(&mut loading.counts, &mut loading.expiry, &mut loading.orphans);

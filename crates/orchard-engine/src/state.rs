@@ -1,11 +1,12 @@
 //! The map, and the ranges deleted in it, as the state that `apply` changes.
 
 use crate::apply::{Replaced, State, Stored};
+use crate::expiry::ExpiryIndex;
 use crate::ranges::{Erased, Ranges};
 use orchard_map::{Content, MapWriter, NewVersion, Version};
 use orchard_types::collection::HEADER_SIZE_BYTES_MAX;
-use orchard_types::{CollectionId, ValueType};
-use std::ops::{Bound, ControlFlow};
+use orchard_types::{CollectionId, UnixMillis, ValueType};
+use std::ops::{Bound, ControlFlow, RangeBounds};
 
 impl<'a> From<Version<'a>> for Stored<'a> {
     fn from(version: Version<'a>) -> Self {
@@ -36,13 +37,19 @@ pub(crate) fn may_be_header(type_tag: u8, value_len: u64) -> bool {
 pub(crate) struct Entries<'a> {
     map: &'a mut MapWriter,
     ranges: &'a mut Ranges,
+    /// As it stood before the commit.
+    expiry: &'a ExpiryIndex,
     /// Entries that became point tombstones because they were written over; to be settled whatever comes of the commit.
     pub(crate) erased: Vec<Erased>,
 }
 
 impl<'a> Entries<'a> {
-    pub(crate) fn new(map: &'a mut MapWriter, ranges: &'a mut Ranges) -> Entries<'a> {
-        Entries { map, ranges, erased: Vec::new() }
+    pub(crate) fn new(
+        map: &'a mut MapWriter,
+        ranges: &'a mut Ranges,
+        expiry: &'a ExpiryIndex,
+    ) -> Entries<'a> {
+        Entries { map, ranges, expiry, erased: Vec::new() }
     }
 
     /// A version as it stands: with a tombstone over it if its range was deleted.
@@ -75,6 +82,27 @@ impl State for Entries<'_> {
             visit(version.key(), self.stored(version));
             ControlFlow::Continue(())
         });
+    }
+
+    fn newest_expired_in(
+        &self,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+        after: UnixMillis,
+        until: UnixMillis,
+    ) -> u64 {
+        // What expired was swept, but for the last moment's, so this looks at few however large the range is.
+        self.expiry
+            .between(after.0, until.0)
+            .filter(|key| RangeBounds::<[u8]>::contains(&(lower, upper), *key))
+            .filter_map(|key| self.newest(key))
+            .filter(|stored| {
+                let expires = stored.expires_at_ms;
+                !stored.is_tombstone && expires.is_some_and(|at| at > after.0 && at <= until.0)
+            })
+            .map(|stored| stored.stamp)
+            .max()
+            .unwrap_or(0)
     }
 
     fn newest_stamp_in(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> u64 {

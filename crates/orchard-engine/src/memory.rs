@@ -44,9 +44,14 @@ impl Engine {
     pub(crate) fn make_memory(&self) -> Result<(), CommitError> {
         let commits = self.stats.commits.load(Ordering::Relaxed);
         let limit_bytes = self.options.memory_limit_bytes;
-        if !commits.is_multiple_of(LOOK_EVERY) && self.memory_used.load(Ordering::Relaxed) < limit_bytes {
+        // Commits may come many at a time, so their number need not pass any particular one.
+        let looked_at = self.stats.memory_looked_at.load(Ordering::Relaxed);
+        if commits.saturating_sub(looked_at) < LOOK_EVERY
+            && self.memory_used.load(Ordering::Relaxed) < limit_bytes
+        {
             return Ok(());
         }
+        self.stats.memory_looked_at.store(commits, Ordering::Relaxed);
         let used = self.look_at_memory();
         if used < limit_bytes {
             return Ok(());

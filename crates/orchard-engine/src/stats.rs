@@ -23,6 +23,8 @@ pub struct Stats {
     pub(crate) recent_sync_ns: AtomicU64,
     pub(crate) last_group_commits: AtomicU64,
     pub(crate) open_commits: AtomicU64,
+    /// Commits when the memory in use was last looked at.
+    pub(crate) memory_looked_at: AtomicU64,
     /// Index of the newest empty group that follows an idle moment.
     pub(crate) idle_group_index: AtomicU64,
     /// Versions below this may be gone.

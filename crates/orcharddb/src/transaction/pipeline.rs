@@ -120,3 +120,63 @@ impl Db {
         View { shared: self.shared.clone(), pin: self.engine().snapshot_not_before(own, own_time) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::Options;
+    use crate::error::Error;
+    use orchard_types::{Expiry, Key};
+
+    /// Sets of one value each, to keys never used before.
+    struct Sets {
+        next: u32,
+        value: Vec<u8>,
+        refused: usize,
+        leaves_out: bool,
+    }
+
+    impl Pipeline for Sets {
+        fn run(&mut self, number: usize, tx: &mut Transaction<'_>) {
+            let place = self.next + u32::try_from(number).expect("few");
+            let key = Key::new(place.to_be_bytes().to_vec()).expect("short");
+            tx.put_in(SpaceId::DEFAULT, key, self.value.clone(), Expiry::Never);
+        }
+
+        fn done(&mut self, _: usize, submitted: Submitted) -> ControlFlow<()> {
+            self.refused += usize::from(matches!(submitted.outcome, Err(CommitError::MemoryFull { .. })));
+            if self.leaves_out { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+    }
+
+    fn sets(size_bytes: usize) -> Sets {
+        Sets { next: 0, value: vec![7; size_bytes], refused: 0, leaves_out: false }
+    }
+
+    #[test]
+    fn rows_keep_to_the_memory_limit() -> Result<(), Error> {
+        const LIMIT_BYTES: u64 = 16 << 20;
+        let db = Options { memory_limit_bytes: Some(LIMIT_BYTES), ..Options::default() }.memory()?;
+        let mut pipeline = sets(10_000);
+        // Odd rows, so that the number of commits passes no round number at their start.
+        db.put("first", 1_i64)?;
+        for _ in 0..200 {
+            db.pipeline(64, &mut pipeline);
+            pipeline.next += 64;
+        }
+        assert!(pipeline.refused > 0, "128 MB were written");
+        assert!(db.stats().memory_bytes < LIMIT_BYTES + (4 << 20));
+        Ok(())
+    }
+
+    #[test]
+    fn each_of_a_row_is_a_commit_and_a_row_can_be_left() -> Result<(), Error> {
+        let db = Db::memory()?;
+        let before = db.stats().commits;
+        db.pipeline(300, &mut sets(1));
+        assert_eq!(db.stats().commits - before, 300);
+        db.pipeline(300, &mut Sets { leaves_out: true, ..sets(1) });
+        assert_eq!(db.stats().commits - before, 301);
+        Ok(())
+    }
+}

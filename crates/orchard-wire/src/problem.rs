@@ -172,6 +172,16 @@ impl Kind {
         self.row().2
     }
 
+    /// The HTTP status over KV Connect, whose clients repeat a request that got a 5xx for ever: 503 if waiting may help,
+    /// a 4xx if not.
+    pub const fn kv_connect_status(self) -> u16 {
+        match self {
+            Kind::Poisoned | Kind::Closed | Kind::MemoryFull | Kind::DiskFull | Kind::SnapshotTooOld => 503,
+            kind if kind.status() < 500 => kind.status(),
+            _ => 422,
+        }
+    }
+
     /// The kind with this code.
     pub fn from_code(code: &str) -> Option<Kind> {
         Kind::ALL.into_iter().find(|kind| kind.code() == code)
@@ -373,6 +383,8 @@ mod tests {
             assert_eq!(kind as usize, position, "{kind:?} is out of place in ALL");
             assert_eq!(Kind::from_code(kind.code()), Some(kind));
             assert!((400..600).contains(&kind.status()));
+            let over_kv_connect = kind.kv_connect_status();
+            assert!(over_kv_connect == 503 || (400..500).contains(&over_kv_connect), "{kind:?}");
         }
         assert_eq!(Kind::from_code("nonsense"), None);
     }

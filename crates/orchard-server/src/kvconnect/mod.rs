@@ -110,23 +110,11 @@ fn refused(refused: &Refused) -> Problem {
     Problem::new(kind, refused.to_string())
 }
 
-/// The status of a problem: 5xx if waiting may help, 4xx if not.
-fn status(kind: Kind) -> StatusCode {
-    match kind {
-        Kind::Poisoned | Kind::Closed | Kind::MemoryFull | Kind::DiskFull | Kind::SnapshotTooOld => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-        kind => match StatusCode::from_u16(kind.status()) {
-            Ok(status) if status.is_client_error() => status,
-            _ => StatusCode::UNPROCESSABLE_ENTITY,
-        },
-    }
-}
-
 /// The reply that says what went wrong, to people.
 pub(crate) fn problem(problem: &Problem) -> Response<Body> {
     reply::log(problem);
-    let mut response = reply::new(status(problem.kind), media::TEXT, problem.detail.clone());
+    let status = StatusCode::from_u16(problem.kind.kv_connect_status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let mut response = reply::new(status, media::TEXT, problem.detail.clone());
     if problem.kind == Kind::Unauthorized {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
@@ -148,18 +136,6 @@ mod tests {
         assert_eq!(ok("/kv-connect/0/snapshot_read"), some("0", Action::SnapshotRead));
         for rest in ["", "/", "/atomic_write", "a/b", "a/atomic_write/", "%", "%ff", "%00"] {
             assert_eq!(ok(&format!("/kv-connect/{rest}")), None, "{rest}");
-        }
-    }
-
-    #[test]
-    fn only_what_may_pass_is_repeated() {
-        for kind in Kind::ALL {
-            let waits = matches!(
-                kind,
-                Kind::Poisoned | Kind::Closed | Kind::MemoryFull | Kind::DiskFull | Kind::SnapshotTooOld
-            );
-            assert_eq!(status(kind).is_server_error(), waits, "{kind:?}");
-            assert_eq!(status(kind).is_client_error(), !waits, "{kind:?}");
         }
     }
 }

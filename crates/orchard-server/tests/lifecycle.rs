@@ -23,7 +23,10 @@ fn the_server_tells_about_itself() {
         (&version["name"], &version["version"]),
         (&"orcharddb".into(), &env!("CARGO_PKG_VERSION").into())
     );
-    assert_eq!(server.get("/limits").json()["value_size_bytes"], limits::VALUE_SIZE_BYTES_MAX);
+    let shown = server.get("/limits").json();
+    assert_eq!(shown["value_size_bytes"], limits::VALUE_SIZE_BYTES_MAX);
+    assert_eq!(shown["database_name_size_bytes"], limits::DATABASE_NAME_SIZE_BYTES_MAX);
+    assert_eq!(shown["queue_payload_size_bytes"], limits::QUEUE_PAYLOAD_SIZE_BYTES_MAX);
     server.db.put("k", "v").expect("written");
     let metrics = server.get("/metrics");
     assert!(metrics.header("content-type").expect("a type").starts_with("text/plain; version=0.0.4"));
@@ -36,7 +39,7 @@ fn the_server_tells_about_itself() {
     assert_eq!(server.send("HEAD", "/livez", &[], b"").header("content-length"), Some("3"));
     assert_eq!(server.send("POST", "/livez", &[], b"").header("allow"), Some("GET, HEAD"));
     assert_eq!(server.get("/livez?x=1").problem(), (400, "unknown_parameter".into()));
-    assert_eq!(server.get("/").problem(), (404, "no_such_route".into()));
+    assert_eq!(server.get("/").problem(), (405, "method_not_allowed".into()), "Deno posts there");
     assert_eq!(server.get("/v1").problem(), (404, "no_such_route".into()));
     assert_eq!(server.get("/console").problem(), (501, "not_available".into()));
     let document = server.get("/openapi.json");

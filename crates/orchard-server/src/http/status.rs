@@ -52,6 +52,17 @@ pub(super) fn limits(parts: &Parts) -> Result<Response<Body>, Problem> {
         "token_deadline_ahead_ms": limits::TOKEN_DEADLINE_AHEAD_MS_MAX,
         "range_limit": limits::RANGE_LIMIT_MAX,
         "range_limit_default": limits::RANGE_LIMIT_DEFAULT,
+        "database_name_size_bytes": limits::DATABASE_NAME_SIZE_BYTES_MAX,
+        "databases": limits::DATABASES_MAX,
+        "default_expiry_rules": limits::DEFAULT_EXPIRY_RULES_MAX,
+        "queue_name_size_bytes": limits::QUEUE_NAME_SIZE_BYTES_MAX,
+        "queue_payload_size_bytes": limits::QUEUE_PAYLOAD_SIZE_BYTES_MAX,
+        "queue_delay_ms": limits::QUEUE_DELAY_MS_MAX,
+        "queue_backoff_steps": limits::QUEUE_BACKOFF_STEPS_MAX,
+        "queue_undelivered_keys": limits::QUEUE_UNDELIVERED_KEYS_MAX,
+        "queue_messages": limits::QUEUE_MESSAGES_MAX,
+        "queue_lease_size_bytes": limits::QUEUE_LEASE_SIZE_BYTES_MAX,
+        "queue_visibility_ms": limits::QUEUE_VISIBILITY_MS_MAX,
     });
     Ok(reply::json(body.to_string()))
 }

@@ -210,3 +210,20 @@ fn the_server_tells_of_itself() {
     assert!(time.starts_with("[\"1") || time.starts_with("[\"2"), "{time}");
     assert!(client.run("LASTSAVE")[1..].parse::<u64>().expect("seconds") > 1_600_000_000);
 }
+
+#[test]
+fn a_swap_of_databases_counts_at_once_in_a_pipeline() {
+    let server = TestServer::memory();
+    let mut client = server.redis();
+    let mut bytes = Vec::new();
+    for line in ["SET k v", "SWAPDB 0 2", "DEL k", "SET other w", "SELECT 2", "GET k"] {
+        bytes.extend(request(&line.split(' ').collect::<Vec<_>>()));
+    }
+    client.write(&bytes);
+    let replies: Vec<_> = (0..6).map(|_| client.read()).collect();
+    assert_eq!(replies, ["+OK", "+OK", ":0", "+OK", "+OK", "\"v\""]);
+    assert_eq!(
+        client.run("SELECT 99999999999"),
+        "-ERR value is out of range, value must between -2147483648 and 2147483647"
+    );
+}

@@ -292,7 +292,7 @@ CONNECTION = """
 5 CLIENT GETNAME
 2 CLIENT ID
 2 CLIENT INFO
-2 CLIENT LIST [TYPE NORMAL|TYPE junk|ID 1|junk]
+2 CLIENT LIST [TYPE NORMAL|TYPE junk|ID 999999|junk]
 2 CLIENT NO-EVICT ON|OFF|junk
 1 CLIENT UNPAUSE
 2 CLIENT REPLY ON|junk
@@ -372,6 +372,7 @@ NOTIFICATIONS = """
 1 CONFIG GET notify-keyspace-events
 """
 
+# Without SWAPDB: Redis takes it for a change of every watched key; here a key has changed if EXEC finds another version.
 TRANSACTIONS = """
 10 MULTI
 14 EXEC
@@ -385,7 +386,6 @@ TRANSACTIONS = """
 1 junk v
 2 GET
 1 FLUSHDB
-1 SWAPDB 0 1
 1 RESET
 1 !audit
 """

@@ -42,6 +42,13 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
+    fn kind(&self) -> PopKind {
+        match self {
+            Operation::Pop { kind, .. } | Operation::PopMany { kind, .. } => *kind,
+            Operation::Move { .. } => PopKind::List,
+        }
+    }
+
     fn names(&self) -> &[Vec<u8>] {
         match self {
             Operation::Pop { keys, .. } | Operation::PopMany { keys, .. } => keys,
@@ -247,6 +254,8 @@ pub(crate) struct Waiter {
     number: u64,
     space: SpaceId,
     keys: Vec<Key>,
+    /// Those of the other kind do not stand in its way.
+    kind: PopKind,
     is_woken: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
@@ -293,7 +302,7 @@ pub(crate) enum Told {
 
 impl<'a> Blocked<'a> {
     pub(crate) fn new(server: &'a Server, wait: Wait) -> Blocked<'a> {
-        let waiter = server.redis.waiting.join(wait.space, &wait.keys);
+        let waiter = server.redis.waiting.join(wait.space, &wait.keys, wait.operation.kind());
         let targets = wait.keys.iter().map(|key| WatchTarget::key(wait.space, key)).collect();
         let watcher = server.db.watch(targets);
         // Something may have come before the queue was joined.
@@ -338,7 +347,7 @@ impl Waiting {
     }
 
     /// Joins the queues of these keys.
-    pub(crate) fn join(&self, space: SpaceId, keys: &[Key]) -> Arc<Waiter> {
+    pub(crate) fn join(&self, space: SpaceId, keys: &[Key], kind: PopKind) -> Arc<Waiter> {
         let mut queues = self.queues.lock();
         queues.last += 1;
         let mut keys = keys.to_vec();
@@ -348,6 +357,7 @@ impl Waiting {
             number: queues.last,
             space,
             keys,
+            kind,
             is_woken: AtomicBool::new(false),
             waker: Mutex::default(),
         });
@@ -365,21 +375,22 @@ impl Waiting {
     /// Something was written to a key: whoever is first in its queue tries again.
     pub(crate) fn wake(&self, space: SpaceId, key: &Key) {
         let queues = self.queues.lock();
-        if let Some(first) = queues.by_key.get(&(space, key.clone())).and_then(VecDeque::front) {
-            first.wake();
+        if let Some(queue) = queues.by_key.get(&(space, key.clone())) {
+            wake_firsts(queue);
         }
     }
 
     /// Something was written somewhere: the first of every queue tries again.
     pub(crate) fn wake_all(&self) {
-        self.queues.lock().by_key.values().filter_map(VecDeque::front).for_each(|first| first.wake());
+        self.queues.lock().by_key.values().for_each(wake_firsts);
     }
 
-    /// Whether it is the first in the queue of a key.
+    /// Whether it is the first of its kind in the queue of a key.
     pub(crate) fn is_first(&self, waiter: &Waiter, key: &Key) -> bool {
         let queues = self.queues.lock();
         let queue = queues.by_key.get(&(waiter.space, key.clone()));
-        queue.and_then(VecDeque::front).is_some_and(|first| first.number == waiter.number)
+        let first = queue.and_then(|queue| queue.iter().find(|other| other.kind == waiter.kind));
+        first.is_some_and(|first| first.number == waiter.number)
     }
 
     /// Leaves all queues, and wakes those who are first now.
@@ -389,10 +400,19 @@ impl Waiting {
             let place = (waiter.space, key.clone());
             let Some(queue) = queues.by_key.get_mut(&place) else { continue };
             queue.retain(|other| other.number != waiter.number);
-            match queue.front() {
-                Some(first) => first.wake(),
-                None => drop(queues.by_key.remove(&place)),
+            wake_firsts(queue);
+            if queue.is_empty() {
+                queues.by_key.remove(&place);
             }
+        }
+    }
+}
+
+/// The first of each kind may try.
+fn wake_firsts(queue: &VecDeque<Arc<Waiter>>) {
+    for kind in [PopKind::List, PopKind::ZSet] {
+        if let Some(first) = queue.iter().find(|waiter| waiter.kind == kind) {
+            first.wake();
         }
     }
 }

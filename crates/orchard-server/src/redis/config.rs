@@ -4,6 +4,7 @@
 //! clients read some of them, and cannot be set to anything else.
 
 use super::DATABASES;
+use super::command::shown;
 use super::error::RedisError;
 use super::notify::Classes;
 use crate::Server;
@@ -139,7 +140,8 @@ pub(crate) enum Change {
 
 /// What setting a parameter means.
 pub(crate) fn check(server: &Server, name: &[u8], value: &[u8]) -> Result<Change, RedisError> {
-    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    let told = shown(name, 4_096);
+    let name = told.to_ascii_lowercase();
     let failed = |why: &str| {
         RedisError::err(format_args!("CONFIG SET failed (possibly related to argument '{name}') - {why}"))
     };
@@ -166,7 +168,7 @@ pub(crate) fn check(server: &Server, name: &[u8], value: &[u8]) -> Result<Change
             Some(is) if is.as_bytes() == value && name != "requirepass" => Ok(Change::Nothing),
             Some(_) => Err(failed("can't set immutable config")),
             None => Err(RedisError::err(format_args!(
-                "Unknown option or number of arguments for CONFIG SET - '{name}'"
+                "Unknown option or number of arguments for CONFIG SET - '{told}'"
             ))),
         },
     }

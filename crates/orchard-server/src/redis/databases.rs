@@ -51,7 +51,10 @@ pub(crate) fn touched(
         let Some(database) = database else { continue };
         match touched.iter_mut().find(|touched| touched.database == database && touched.key == key) {
             Some(touched) => touched.is_there = is_there,
-            None => touched.push(Touched { database, key, is_there }),
+            None => {
+                let is_expired = is_there && tx.entry_in(space, &key).is_ok_and(|entry| entry.is_none());
+                touched.push(Touched { database, key, is_there, is_expired });
+            }
         }
     }
     touched

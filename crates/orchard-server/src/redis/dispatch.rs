@@ -159,6 +159,12 @@ impl<'a> Dispatcher<'a> {
                 drop(error);
                 return Admitted::Close;
             }
+            Err(RedisError(text)) if args.at(0).eq_ignore_ascii_case(b"exec") => {
+                self.session.discard();
+                let reason = text.strip_prefix("ERR ").unwrap_or(&text);
+                let text = format!("EXECABORT Transaction discarded because of: {reason}");
+                return Admitted::Answer(Reply::error(text));
+            }
             Err(error) => return self.reject(error),
         };
         if !self.session.is_authenticated && !command.flags.has(NO_AUTH) {
@@ -390,6 +396,10 @@ impl Pipeline for Writes<'_> {
         });
         if let Some(wait) = &mut self.session.wait {
             wait.command = Some((command, args.to_owned()));
+        }
+        if command.name == "swapdb" {
+            // The number of the database selected may mean another space now.
+            self.space = None;
         }
         if notify.is_any() {
             self.effects.clear();

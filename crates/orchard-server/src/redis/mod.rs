@@ -60,6 +60,8 @@ mod notify;
 mod observers;
 mod output;
 mod pubsub;
+#[cfg(test)]
+mod reference;
 mod session;
 mod slowlog;
 mod value;

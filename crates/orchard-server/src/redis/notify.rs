@@ -94,6 +94,8 @@ pub(crate) struct Touched {
     pub(crate) database: u32,
     pub(crate) key: Key,
     pub(crate) is_there: bool,
+    /// It was given a time to live that is over.
+    pub(crate) is_expired: bool,
 }
 
 /// Something that happened to a key.
@@ -121,9 +123,7 @@ enum Rule {
 fn rule(name: &str, args: Args<'_>) -> Option<Rule> {
     let has = |word: &[u8]| args.iter().skip(3).any(|arg| arg.eq_ignore_ascii_case(word));
     Some(match name {
-        "set" | "mset" | "msetnx" | "setnx" | "getset" | "setex" | "psetex" => {
-            Rule::Stored(event(STRING, "set"))
-        }
+        "set" | "setnx" | "getset" | "setex" | "psetex" => Rule::Stored(event(STRING, "set")),
         "append" => Rule::Changed(event(STRING, "append")),
         "setrange" => Rule::Changed(event(STRING, "setrange")),
         "incr" | "incrby" | "decr" | "decrby" => Rule::Changed(event(STRING, "incrby")),
@@ -188,6 +188,15 @@ fn events(name: &str, args: Args<'_>, touched: &[Touched]) -> Vec<(Event, Touche
     let mut add = |event: Event, touched: &Touched| found.push((event, touched.clone()));
     let gone = |touched: &Touched| !touched.is_there;
     match name {
+        // Twice the same key: twice the event.
+        "mset" | "msetnx" if !touched.is_empty() => {
+            for touched in (1..args.len()).step_by(2).filter_map(find) {
+                add(event(STRING, "set"), &touched);
+            }
+        }
+        "getex" if touched.iter().any(|touched| touched.is_expired) => {
+            touched.iter().for_each(|touched| add(DEL, touched));
+        }
         "rename" | "renamenx" => {
             if let (Some(from), Some(to)) = (find(1), find(2)) {
                 add(event(GENERIC, "rename_from"), &from);

@@ -295,8 +295,12 @@ impl Transaction<'_> {
 
     /// Removes a key of any space.
     pub fn delete_in(&mut self, space: SpaceId, key: Key) {
-        if let Some(journal) = &mut self.journal {
-            journal.push((space, key.clone(), false));
+        if self.journal.is_some() {
+            // What was not there is not removed.
+            let is_there = self.entry_in(space, &key).is_ok_and(|entry| entry.is_some());
+            if let Some(journal) = self.journal.as_mut().filter(|_| is_there) {
+                journal.push((space, key.clone(), false));
+            }
         }
         self.overlay.delete(space, key);
     }

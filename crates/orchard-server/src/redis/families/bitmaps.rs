@@ -71,8 +71,10 @@ fn setbit(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError>
     let text = string(cx, &key)?;
     let mut bytes = grown(text.as_ref(), (at >> 3) + 1)?;
     let was = bits::get(&bytes, at);
-    bits::set(&mut bytes, at, bit);
-    cx.put(key, value::string(bytes.into()), Expiry::Keep);
+    if was != bit || text.is_none_or(|text| text.len() < bytes.len()) {
+        bits::set(&mut bytes, at, bit);
+        cx.put(key, value::string(bytes.into()), Expiry::Keep);
+    }
     Ok(Reply::truth(was))
 }
 
@@ -140,12 +142,12 @@ fn bitpos(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError>
     };
     let key = cx.key(args.at(1))?;
     let Some(text) = string(cx, &key)? else { return Ok(Reply::Integer(if bit { -1 } else { 0 })) };
-    let start = args.get(3).map_or(Ok(0), integer)?;
-    let unit = args.get(5).map_or(Ok(false), counts_bits)?;
-    let end = args.get(4).map_or(Ok(-1), integer)?;
     if args.len() > 6 {
         return Err(RedisError::SYNTAX);
     }
+    let start = args.get(3).map_or(Ok(0), integer)?;
+    let unit = args.get(5).map_or(Ok(false), counts_bits)?;
+    let end = args.get(4).map_or(Ok(-1), integer)?;
     let Some(range) = range(start, end, text.len(), unit) else { return Ok(Reply::Integer(-1)) };
     Ok(match bits::position(&text, range, bit) {
         Some(place) => number(place),
@@ -276,7 +278,9 @@ fn bitfield(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisErro
             None => Reply::Null,
         });
     }
-    cx.put(key, value::string(bytes.into()), Expiry::Keep);
+    if text.is_none_or(|text| text != bytes) {
+        cx.put(key, value::string(bytes.into()), Expiry::Keep);
+    }
     Ok(Reply::Array(replies))
 }
 

@@ -86,8 +86,9 @@ fn reset(cx: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisError> 
 }
 
 fn select(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
-    if parse_integer(args.at(1)).is_none_or(|number| i32::try_from(number).is_err()) {
-        return Err(RedisError::NOT_INTEGER);
+    let number = parse_integer(args.at(1)).ok_or(RedisError::NOT_INTEGER)?;
+    if i32::try_from(number).is_err() {
+        return Err(RedisError::err("value is out of range, value must between -2147483648 and 2147483647"));
     }
     cx.session.database = databases::number(args.at(1)).ok_or(RedisError::DB_OUT_OF_RANGE)?;
     Ok(Reply::Ok)
@@ -249,7 +250,7 @@ fn client_list(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, Red
                 b"pubsub" => listens = Some(true),
                 b"master" | b"replica" | b"slave" => wants_none = true,
                 _ => {
-                    let word = shown(args.at(3), 128);
+                    let word = shown(args.at(3), 4_096);
                     return Err(RedisError::err(format_args!("Unknown client type '{word}'")));
                 }
             }

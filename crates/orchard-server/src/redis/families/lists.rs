@@ -270,7 +270,7 @@ fn blmove(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError>
 }
 
 fn blmpop(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
-    let timeout = blocking::timeout(args.at(1))?;
     let operation = blocking::parse_many(args, 2, PopKind::List)?;
+    let timeout = blocking::timeout(args.at(1))?;
     blocking::run(cx, operation, timeout)
 }

@@ -53,17 +53,14 @@ pub(super) fn decrby(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, 
 
 pub(super) fn incrbyfloat(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let not_finite = || RedisError::err("increment would produce NaN or Infinity");
-    let parse = |text: &[u8]| {
-        LongDouble::parse(text).map_err(|error| match error {
-            ParseError::Invalid => RedisError::NOT_FLOAT,
-            ParseError::Infinite => not_finite(),
-        })
-    };
     let key = cx.key(args.at(1))?;
     let entry = cx.entry(&key)?;
     let stored = entry.as_ref().map(|entry| value::text_of(&entry.value)).transpose()?;
-    let stored = parse(stored.as_deref().unwrap_or(b"0"))?;
-    let result = stored.add(&parse(args.at(2))?).ok_or_else(not_finite)?;
+    let result = match (LongDouble::parse(stored.as_deref().unwrap_or(b"0")), LongDouble::parse(args.at(2))) {
+        (Err(ParseError::Invalid), _) | (_, Err(ParseError::Invalid)) => return Err(RedisError::NOT_FLOAT),
+        (Ok(stored), Ok(increment)) => stored.add(&increment).ok_or_else(not_finite)?,
+        _ => return Err(not_finite()),
+    };
     let text = result.to_text();
     let is_float = entry.is_some_and(|entry| entry.value.value_type == ValueType::Float);
     let written = match text.parse::<f64>() {

@@ -99,13 +99,13 @@ fn config_get(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, Redi
 
 fn config_set(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
     if !args.len().is_multiple_of(2) {
-        return Err(RedisError::wrong_arity("config|set"));
+        return Err(RedisError::SYNTAX);
     }
     let mut changes = Vec::new();
     let mut names = std::collections::BTreeSet::new();
     for at in (2..args.len()).step_by(2) {
         let name = args.at(at).to_ascii_lowercase();
-        changes.push(config::check(cx.server, &name, args.at(at + 1))?);
+        changes.push(config::check(cx.server, args.at(at), args.at(at + 1))?);
         if !names.insert(name.clone()) {
             let name = shown(&name, 128);
             let text = format_args!(

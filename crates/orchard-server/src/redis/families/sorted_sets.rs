@@ -263,8 +263,8 @@ fn bzpopmax(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisErro
 }
 
 fn bzmpop(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
-    let timeout = blocking::timeout(args.at(1))?;
     let operation = blocking::parse_many(args, 2, PopKind::ZSet)?;
+    let timeout = blocking::timeout(args.at(1))?;
     blocking::run(cx, operation, timeout)
 }
 

@@ -155,6 +155,10 @@ impl<'a> Wanted<'a> {
 
 /// A cursor as a client sends it back.
 pub(super) fn cursor(text: &[u8]) -> Result<u64, RedisError> {
+    if text.is_empty() {
+        // As Redis takes it.
+        return Ok(0);
+    }
     let text = std::str::from_utf8(text).ok().filter(|text| !text.starts_with('+'));
     text.and_then(|text| text.parse().ok()).ok_or_else(|| RedisError::err("invalid cursor"))
 }

@@ -1,0 +1,50 @@
+//! How many commits share one sync, in virtual time: a slow disk bounds groups, not commits.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
+
+use orchard_engine::engine::{Engine, EngineOptions};
+use orchard_env::fault::{FaultDisk, Latency};
+use orchard_env::{Clock, Env, ManualClock, SeededRandom};
+use orchard_types::{Commit, Durability, Key, SpaceId, UnixMillis, Versionstamp};
+use std::sync::Arc;
+use std::task::Waker;
+
+const SYNC_NS: u64 = 12_000_000;
+/// The longest that a group waits for those just answered: 5 % of the sync.
+const COMPANY_NS: u64 = SYNC_NS / 20;
+const ROUNDS: u64 = 200;
+
+/// Commits a second of writers that each commit again once they are answered, every group having waited for company as
+/// long as it may.
+fn commits_per_second(writers: u64) -> u64 {
+    let clock = Arc::new(ManualClock::at(UnixMillis(1_700_000_000_000)));
+    let disk = FaultDisk::new(1);
+    let random = Arc::new(SeededRandom::new(1));
+    let env = Env { disk: Arc::new(disk.clone()), clock: clock.clone(), random };
+    let engine = Engine::open(env, EngineOptions::default()).expect("opens");
+    let latency = Latency { read_ns: 10_000, write_ns: 50_000, kibibyte_ns: 1_000, sync_ns: SYNC_NS };
+    disk.set_latency(latency, Arc::clone(&clock));
+    let started_ns = clock.monotonic_ns();
+    for round in 0..ROUNDS {
+        clock.advance_ns(COMPANY_NS);
+        let submit = |writer: u64| -> Versionstamp {
+            let key = Key::new(format!("{writer}-{round}")).expect("short");
+            let submitted = engine.submit(&Commit::new().set(SpaceId::DEFAULT, key, vec![7; 100]));
+            submitted.outcome.expect("applies").versionstamp
+        };
+        let stamps: Vec<Versionstamp> = (0..writers).map(submit).collect();
+        let answer = |stamp: &Versionstamp| engine.poll_wait(*stamp, Durability::Fsync, Waker::noop());
+        assert!(stamps.iter().all(|stamp| answer(stamp).is_none()), "nobody is answered before the sync");
+        engine.log_step().expect("writes");
+        assert!(stamps.iter().all(|stamp| matches!(answer(stamp), Some(Ok(())))), "one sync serves all");
+    }
+    writers * ROUNDS * 1_000_000_000 / (clock.monotonic_ns() - started_ns)
+}
+
+#[test]
+fn a_sync_of_12_ms_serves_all_who_wait() {
+    assert!((60..=83).contains(&commits_per_second(1)), "a lone writer has the disk's rate");
+    let (few, many) = (commits_per_second(32), commits_per_second(300));
+    assert!(few >= 2_000, "32 writers: {few} commits/s");
+    assert!(many >= 18_000, "300 writers: {many} commits/s");
+}

@@ -7,6 +7,7 @@ mod bulk;
 mod collections;
 mod commit;
 mod documents;
+mod elements;
 mod entries;
 mod feeds;
 mod guard;
@@ -33,6 +34,7 @@ use hyper::header::{ALLOW, CONTENT_LENGTH, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use orchard_wire::{Kind, Problem, key_path};
+use orcharddb::Key;
 use routes::{Found, Name};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -110,8 +112,9 @@ async fn route(session: &Arc<Session>, parts: &Parts, body: Incoming) -> Result<
         Name::KvConnect => kvconnect::handle(session, parts, body).await,
         Name::Changes => feeds::changes(session, parts).await,
         Name::Watch => feeds::watch(session, parts).await,
-        Name::History if rest.is_empty() => history::handle(session, parts, None).await,
-        Name::History => history::handle(session, parts, Some(key_path::parse_key(rest.as_bytes())?)).await,
+        Name::History => history::handle(session, parts, path_key(rest)?).await,
+        Name::List => elements::get(session, parts, path_key(rest)?).await,
+        Name::ListStep(step) => elements::change(session, parts, path_key(rest)?, step, body).await,
         Name::Queues => queues::list(session, parts).await,
         Name::Queue if parts.method == Method::DELETE => queues::clear(session, parts, rest).await,
         Name::Queue => queues::enqueue(session, parts, rest, body).await,
@@ -129,4 +132,9 @@ async fn route(session: &Arc<Session>, parts: &Parts, body: Incoming) -> Result<
         Name::Openapi => openapi::handle(parts),
         Name::Metrics => status::metrics(session, parts),
     }
+}
+
+/// The key that a path names; `None` if it names none, so that the parameter `key` may.
+fn path_key(path: &str) -> Result<Option<Key>, Problem> {
+    if path.is_empty() { Ok(None) } else { key_path::parse_key(path.as_bytes()).map(Some) }
 }

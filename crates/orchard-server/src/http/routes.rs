@@ -4,6 +4,7 @@
 //!   except in `{queue}`.
 //! - Several rows may fit one path; the first that knows the method takes the request.
 
+use crate::http::elements::Step;
 use hyper::Method;
 
 /// Which handler a route has.
@@ -21,6 +22,8 @@ pub(super) enum Name {
     Changes,
     Watch,
     History,
+    List,
+    ListStep(Step),
     Queues,
     Queue,
     Lease,
@@ -73,6 +76,16 @@ pub(super) const ROUTES: &[Route] = &[
     row("/v1/watch", GET, Name::Watch),
     row("/v1/history", LOOK, Name::History),
     row("/v1/history/{key}", LOOK, Name::History),
+    row("/v1/lists", LOOK, Name::List),
+    row("/v1/lists/append", POST, Name::ListStep(Step::Append)),
+    row("/v1/lists/prepend", POST, Name::ListStep(Step::Prepend)),
+    row("/v1/lists/pop_first", POST, Name::ListStep(Step::PopFirst)),
+    row("/v1/lists/pop_last", POST, Name::ListStep(Step::PopLast)),
+    row("/v1/lists/{key}/append", POST, Name::ListStep(Step::Append)),
+    row("/v1/lists/{key}/prepend", POST, Name::ListStep(Step::Prepend)),
+    row("/v1/lists/{key}/pop_first", POST, Name::ListStep(Step::PopFirst)),
+    row("/v1/lists/{key}/pop_last", POST, Name::ListStep(Step::PopLast)),
+    row("/v1/lists/{key}", LOOK, Name::List),
     row("/v1/queues", LOOK, Name::Queues),
     row("/v1/queues/{queue}/lease", POST, Name::Lease),
     row("/v1/queues/{queue}/ack", POST, Name::Ack),

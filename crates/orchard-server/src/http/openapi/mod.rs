@@ -87,7 +87,7 @@ impl Operation {
         self
     }
 
-    fn to_json(mut self, route: &Route, method: &str) -> Json {
+    fn into_json(mut self, route: &Route, method: &str) -> Json {
         if let Some((_, rest)) = route.template.split_once('{') {
             let name = rest.split_once('}').map_or("", |(name, _)| name);
             let description = match name {
@@ -157,7 +157,7 @@ fn document() -> Json {
     for route in ROUTES {
         let mut methods = Map::new();
         for method in route.methods {
-            let operation = operations::describe(route, method).to_json(route, method);
+            let operation = operations::describe(route, method).into_json(route, method);
             methods.insert(method.to_ascii_lowercase(), operation);
         }
         paths.insert(route.template.to_owned(), Json::Object(methods));

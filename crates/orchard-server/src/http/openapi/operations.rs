@@ -2,6 +2,7 @@
 
 use super::Operation;
 use super::schemas::{listed, named};
+use crate::http::elements::Step;
 use crate::http::routes::{Name, Route};
 use orchard_wire::{feed_json, media};
 use orcharddb::limits;
@@ -164,6 +165,25 @@ pub(super) fn describe(route: &Route, method: &str) -> Operation {
         Name::History => Operation::new("The versions of a key that are kept")
             .parameters(&[db, key, limit])
             .reply(200, "the newest first", &json_body("History")),
+        Name::List => Operation::new("Elements of a list")
+            .parameters(&[db, key])
+            .parameter("start", json!({ "type": "integer" }), "the first; negative ones count from the end")
+            .parameter("stop", json!({ "type": "integer" }), "the last; negative ones count from the end")
+            .reply(200, "the elements", &json_body("List"))
+            .errors(&[409]),
+        Name::ListStep(step) => {
+            let changed = Operation::new(match step {
+                Step::Append => "Append an element to a list",
+                Step::Prepend => "Put an element before a list",
+                Step::PopFirst => "Take the first element out of a list",
+                Step::PopLast => "Take the last element out of a list",
+            });
+            let changed = changed.parameters(&[db, key]).reply(200, "it is done", &json_body("ListChanged"));
+            match step {
+                Step::Append | Step::Prepend => changed.body(true, &raw()).errors(&[409]),
+                Step::PopFirst | Step::PopLast => changed.errors(&[404, 409]),
+            }
+        }
         Name::Queues => Operation::new("The queues that hold something")
             .parameters(&[messages])
             .parameter("after", text(), "the name behind which the list goes on")

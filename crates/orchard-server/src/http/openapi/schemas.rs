@@ -40,7 +40,7 @@ pub(super) fn all() -> Json {
     let stamp_or_null = json!({ "anyOf": [named("Versionstamp"), { "type": "null" }] });
     let range =
         object(&[], json!({ "prefix": named("Key"), "start": named("Key"), "end": named("Key") }), true);
-    json!({
+    let mut all = json!({
         "Versionstamp": versionstamp,
         "Moment": { "type": "string", "description": "a versionstamp, an RFC 3339 time or an age such as 10m" },
         "Type": { "type": "string", "enum": types },
@@ -76,6 +76,14 @@ pub(super) fn all() -> Json {
             "versionstamp": named("Versionstamp"), "log_time": time, "durability": named("Durability"),
             "repeated": { "type": "boolean" }, "value": named("Value"), "type": named("Type"),
         }), false),
+        "List": object(&["values", "length", "versionstamp"], json!({
+            "values": list_of(named("Value")), "length": { "type": "integer", "minimum": 0 },
+            "versionstamp": named("Versionstamp"),
+        }), false),
+        "ListChanged": object(&["versionstamp", "log_time", "durability", "length"], json!({
+            "versionstamp": named("Versionstamp"), "log_time": time, "durability": named("Durability"),
+            "value": named("Value"), "type": named("Type"), "length": { "type": "integer", "minimum": 0 },
+        }), false),
         "Written": object(&["written"], json!({
             "written": { "type": "integer", "minimum": 0 }, "versionstamp": named("Versionstamp"), "log_time": time,
             "durability": named("Durability"),
@@ -107,6 +115,9 @@ pub(super) fn all() -> Json {
             "token": { "type": "string", "maxLength": limits::TOKEN_SIZE_BYTES_MAX }, "deadline": time,
             "durability": named("Durability"), "return_values": { "type": "boolean" },
         }), true),
+    });
+    // In two pieces: the macro cannot take all of it at once.
+    let rest = json!({
         "Operation": object(&["op", "key"], json!({
             "op": { "type": "string", "enum": ["get", "put", "delete"] }, "key": named("Key"), "value": named("Value"),
             "type": named("Type"), "ttl": ttl, "expires_at": time,
@@ -165,5 +176,9 @@ pub(super) fn all() -> Json {
             "code": { "type": "string", "enum": codes }, "status": { "type": "integer" }, "detail": string,
             "limit": { "type": "integer" }, "actual": { "type": "integer" }, "limit_name": string,
         }), false),
-    })
+    });
+    if let (Json::Object(all), Json::Object(rest)) = (&mut all, rest) {
+        all.extend(rest);
+    }
+    all
 }

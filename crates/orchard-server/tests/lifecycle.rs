@@ -27,6 +27,8 @@ fn the_server_tells_about_itself() {
     assert_eq!(shown["value_size_bytes"], limits::VALUE_SIZE_BYTES_MAX);
     assert_eq!(shown["database_name_size_bytes"], limits::DATABASE_NAME_SIZE_BYTES_MAX);
     assert_eq!(shown["queue_payload_size_bytes"], limits::QUEUE_PAYLOAD_SIZE_BYTES_MAX);
+    assert_eq!(shown["queue_messages"], limits::QUEUE_MESSAGES_MAX);
+    assert!(shown.as_object().is_some_and(|shown| shown.values().all(serde_json::Value::is_u64)), "{shown}");
     server.db.put("k", "v").expect("written");
     let metrics = server.get("/metrics");
     assert!(metrics.header("content-type").expect("a type").starts_with("text/plain; version=0.0.4"));

@@ -11,7 +11,7 @@ use orchard_wire::{Kind, Problem, commit_json, etag, media, value_json};
 use orcharddb::{Expiry, Key, MutationError, NumberOp, Value, arithmetic};
 
 /// Longest number, bounds included.
-const NUMBER_SIZE_BYTES_MAX: usize = 1024;
+pub(super) const NUMBER_SIZE_BYTES_MAX: usize = 1024;
 
 enum Change {
     Number { op: NumberOp, operand: Value, at_least: Option<Value>, at_most: Option<Value>, clamp: bool },

@@ -3,10 +3,12 @@
 use crate::http::body::LINE_SIZE_BYTES_MAX;
 use crate::http::commit::BODY_SIZE_BYTES_MAX;
 use crate::http::documents::PATCH_SIZE_BYTES_MAX;
+use crate::http::operate::NUMBER_SIZE_BYTES_MAX;
 use crate::http::{Body, Session, reply};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
-use orchard_wire::{Kind, Problem, commit_json, media};
+use orchard_wire::{Kind, Problem, commit_json, entry_json, media, queue_json};
+use orcharddb::collection::JsonLimits;
 use orcharddb::limits;
 use serde_json::json;
 
@@ -55,6 +57,8 @@ pub(super) fn limits(parts: &Parts) -> Result<Response<Body>, Problem> {
         "database_name_size_bytes": limits::DATABASE_NAME_SIZE_BYTES_MAX,
         "databases": limits::DATABASES_MAX,
         "default_expiry_rules": limits::DEFAULT_EXPIRY_RULES_MAX,
+        "key_json_size_bytes": entry_json::KEY_JSON_SIZE_BYTES_MAX,
+        "number_size_bytes": NUMBER_SIZE_BYTES_MAX,
         "queue_name_size_bytes": limits::QUEUE_NAME_SIZE_BYTES_MAX,
         "queue_payload_size_bytes": limits::QUEUE_PAYLOAD_SIZE_BYTES_MAX,
         "queue_delay_ms": limits::QUEUE_DELAY_MS_MAX,
@@ -63,6 +67,9 @@ pub(super) fn limits(parts: &Parts) -> Result<Response<Body>, Problem> {
         "queue_messages": limits::QUEUE_MESSAGES_MAX,
         "queue_lease_size_bytes": limits::QUEUE_LEASE_SIZE_BYTES_MAX,
         "queue_visibility_ms": limits::QUEUE_VISIBILITY_MS_MAX,
+        "lease_wait_ms": queue_json::LEASE_WAIT_MS_MAX,
+        "collection_json_elements": JsonLimits::default().elements_max,
+        "collection_json_size_bytes": JsonLimits::default().bytes_max,
     });
     Ok(reply::json(body.to_string()))
 }

@@ -6,6 +6,8 @@ command -v python3 >/dev/null || { echo "no python3: left out"; exit 0; }
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install -q --disable-pip-version-check schemathesis==4.32.5
 
+# It keeps what it found in the directory that it runs in.
+cd "$work"
 start --memory
 timeout 300 "$work/venv/bin/schemathesis" --no-color run "http://$address/openapi.json" \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \

@@ -145,13 +145,53 @@ fn parameters_are_checked() {
         ("consistency=weak", "bad_query"),
         ("prefix=%5Bnull%5D", "bad_key"),
         ("perfix=users", "unknown_parameter"),
-        ("since=10m", "unknown_parameter"),
+        ("since=soon", "bad_query"),
+        ("approximate=true", "bad_query"),
+        ("count=true&approximate=true&since=10m", "bad_query"),
     ] {
         assert_eq!(server.get(&format!("/v1/kv?{query}")).problem(), (400, code.into()), "{query}");
     }
     assert_eq!(server.get("/v1/kv?consistency=eventual&limit=10000").status, 200);
     let long = "k".repeat(2_100);
     assert_eq!(server.get(&format!("/v1/kv?start={long}")).problem(), (413, "limit_exceeded".into()));
+}
+
+#[test]
+fn entries_are_chosen_by_their_last_change_and_counted() {
+    let server = server();
+    let seen = server.db.visible();
+    server.db.put(key(&["users", "07"]), "changed").expect("written");
+    let get = |query: &str| server.get(&format!("/v1/kv?prefix=users&{query}")).json();
+    assert_eq!(names(&get(&format!("since={seen}"))), ["07"]);
+    assert_eq!(names(&get(&format!("until={seen}"))).len(), 19);
+    assert_eq!(get(&format!("since={seen}&count=true"))["count"], 1);
+    assert_eq!(get("count=true")["count"], 20);
+    assert_eq!(get("count=true&approximate=true")["count"], 20);
+    assert_eq!(names(&get("since=1970-01-01T00:00:00Z")).len(), 20);
+    let body = json!({"ranges": [{"prefix": ["users"], "since": seen.to_string()}]}).to_string();
+    let read = server.send("POST", "/v1/read", &[("content-type", "application/json")], body.as_bytes());
+    assert_eq!(names(&read.json()["ranges"][0]), ["07"]);
+}
+
+#[test]
+fn a_history_has_the_versions_that_are_kept() {
+    let server = TestServer::memory();
+    let _kept = server.db.snapshot();
+    for value in ["one", "two"] {
+        server.db.put("k", value).expect("written");
+    }
+    let history = server.get("/v1/history/k").json();
+    assert_eq!(history["versions"][0]["value"], "two");
+    assert_eq!(history["versions"][0]["versionstamp"], server.db.visible().to_string());
+    assert_eq!(
+        server.get("/v1/history?key=%5B%22k%22%5D&limit=1").json()["versions"].as_array().map(Vec::len),
+        Some(1)
+    );
+    server.db.delete("k").expect("deleted");
+    assert_eq!(server.get("/v1/history/k").json()["versions"][0]["deleted"], true);
+    assert_eq!(server.get("/v1/history/none").json()["versions"], json!([]));
+    assert_eq!(server.get("/v1/history").problem(), (400, "bad_key".into()));
+    assert_eq!(server.get("/v1/history/k?limit=10001").problem(), (413, "limit_exceeded".into()));
 }
 
 #[test]

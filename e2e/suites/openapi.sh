@@ -6,14 +6,13 @@ command -v python3 >/dev/null || { echo "no python3: left out"; exit 0; }
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install -q --disable-pip-version-check schemathesis==4.32.5
 
-# It keeps what it found in the directory that it runs in.
-cd "$work"
 start --memory
-timeout 300 "$work/venv/bin/schemathesis" --no-color run "http://$address/openapi.json" \
+# It keeps what it found in the directory that it runs in.
+(cd "$work" && exec timeout 300 "$work/venv/bin/schemathesis" --no-color run "http://$address/openapi.json" \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
     --exclude-path-regex '(^/$|^/kv-connect|^/v1/(changes|watch)$|/lease$)' \
     --phases examples,coverage,fuzzing --max-examples 10 --max-time 60 \
-    --seed 4206 --request-timeout 10 >"$work/report" 2>&1 || { tail -n 80 "$work/report"; exit 1; }
+    --seed 4206 --request-timeout 10) >"$work/report" 2>&1 || { tail -n 80 "$work/report"; exit 1; }
 tail -n 12 "$work/report"
 is "still ready" 200 "$(curl -s -o /dev/null -w '%{http_code}' "$address/readyz")"
 stop TERM

@@ -130,6 +130,15 @@ fn those_who_wait_are_served_in_their_order() {
     assert_eq!((waiting[0].read(), waiting[0].read()), ("\"x\"".into(), ":1".into()));
     assert_eq!(client.run("ZADD z 1 low 2 high"), ":2");
     assert_eq!(waiting[1].read(), r#"["z", "high", "2"]"#);
+    // Who waits for a list does not stand in the way of who waits for a sorted set.
+    waiting[0].write(&request(&["BLPOP", "both", "0"]));
+    await_blocked(&mut client, 1);
+    waiting[1].write(&request(&["BZMPOP", "0", "1", "both", "MIN"]));
+    await_blocked(&mut client, 2);
+    assert_eq!(client.run("ZADD both 1 a"), ":1");
+    assert_eq!(waiting[1].read(), r#"["both", [["a", "1"]]]"#);
+    assert_eq!(client.run("RPUSH both b"), ":1");
+    assert_eq!(waiting[0].read(), r#"["both", "b"]"#);
     // In vain, unblocked, and inside MULTI.
     assert_eq!(client.run("BLPOP nothing 0.01"), "nil-array");
     let id = waiting[0].run("CLIENT ID");

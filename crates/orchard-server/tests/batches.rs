@@ -261,3 +261,23 @@ fn a_refusal_shows_values_if_asked() {
         ])
     );
 }
+
+#[test]
+fn collections_are_shown_in_batches_and_refusals() {
+    let server = TestServer::memory();
+    server.db.hash("h").set("name", "Ada").expect("written");
+    let many: Vec<Value> = (0..2_000_i64).map(Value::from).collect();
+    server.db.list("long").update(|list| list.extend(many.clone(), false)).expect("written");
+    let reply = post(
+        &server,
+        "/v1/batch",
+        &json!({"operations": [{"op": "get", "key": ["h"]}, {"op": "get", "key": ["long"]}]}),
+    );
+    let results = &reply.json()["results"];
+    assert_eq!(results[0]["value"], json!({"name": "Ada"}), "{reply:?}");
+    assert_eq!(results[1]["value"], json!({"$count": 2_000}), "{reply:?}");
+    let commit = json!({ "checks": [{"key": ["h"], "versionstamp": null}], "return_values": true });
+    let reply = post(&server, "/v1/commit", &commit);
+    assert_eq!(reply.problem(), (409, "check_failed".into()));
+    assert_eq!(reply.json()["failed_checks"][0]["value"], json!({"name": "Ada"}));
+}

@@ -126,6 +126,29 @@ fn a_feed_shows_what_was_asked_for() {
 }
 
 #[test]
+fn feeds_show_collections() {
+    let server = TestServer::memory();
+    let before = server.db.visible();
+    server.db.hash("h").set("name", "Ada").expect("written");
+    let many: Vec<Value> = (0..200_i64).map(Value::from).collect();
+    server.db.list("long").update(|list| list.extend(many.clone(), false)).expect("written");
+    let mut feed = Events::open(&server, &format!("/v1/changes?from={before}"), &[]);
+    let hash = json!([{"op": "set", "key": ["h"], "value": {"name": "Ada"}, "type": "hash", "ttl": "keep"}]);
+    assert_eq!(feed.next().expect("an event").data["changes"], hash);
+    let long =
+        json!([{"op": "set", "key": ["long"], "value": {"$count": 200}, "type": "list", "ttl": "keep"}]);
+    assert_eq!(
+        feed.next().expect("an event").data["changes"],
+        long,
+        "its elements are no changes of their own"
+    );
+    let mut watch = Events::open(&server, "/v1/watch?key=h&key=long", &[]);
+    let changes = watch.next().expect("an event").data["changes"].clone();
+    assert_eq!(changes[0]["value"], json!({"name": "Ada"}), "{changes}");
+    assert_eq!(changes[1]["value"].as_array().map(Vec::len), Some(200), "{changes}");
+}
+
+#[test]
 fn a_feed_goes_on_over_a_restart_or_tells_a_gap() {
     let directory = tempfile::tempdir().expect("a directory");
     let db = Db::open(directory.path()).expect("it opens");

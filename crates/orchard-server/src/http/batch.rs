@@ -8,7 +8,7 @@
 use crate::http::body::{Incoming, Line, LineReader, work};
 use crate::http::commit::BODY_SIZE_BYTES_MAX;
 use crate::http::stream::{PieceSender, Produced};
-use crate::http::{Body, Session, reply};
+use crate::http::{Body, Session, collections, reply};
 use bytes::Bytes;
 use hyper::Response;
 use hyper::header::{CONTENT_TYPE, HeaderValue, VARY};
@@ -98,7 +98,7 @@ impl Batch {
     async fn get(&self, key: &[u8]) -> Result<Option<Entry>, Problem> {
         self.session.settle().await?;
         let space = self.session.space_for_read(self.db.as_deref())?;
-        Ok(self.session.server().db.get_in(space, key)?)
+        collections::read_shown(&self.session.server().db, space, key)
     }
 
     /// Puts a write into the log's order, and tells about how much memory it holds until it is acknowledged.

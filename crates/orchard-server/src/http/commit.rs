@@ -1,7 +1,7 @@
 //! `POST /v1/commit`: checks and mutations that take effect together or not at all.
 
 use crate::http::body::{Incoming, work};
-use crate::http::{Body, Session, reply};
+use crate::http::{Body, Session, collections, reply};
 use hyper::Response;
 use hyper::header::{CONTENT_TYPE, ETAG};
 use hyper::http::request::Parts;
@@ -64,7 +64,7 @@ fn values(
     let mut bytes = 0;
     for failure in failures {
         let Some(Check::Key { space, key, .. }) = commit.checks.get(failure.index) else { continue };
-        let Some(entry) = session.server().db.get_in(*space, key)? else { continue };
+        let Some(entry) = collections::read_shown(&session.server().db, *space, key)? else { continue };
         bytes += entry.value.data.len();
         if bytes > RETURNED_BYTES_MAX {
             break;

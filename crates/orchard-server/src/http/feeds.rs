@@ -5,7 +5,7 @@
 //! - An event is made when the client has taken the ones before it.
 
 use crate::http::stream::{PieceSender, Produced};
-use crate::http::{Body, Session, reply};
+use crate::http::{Body, Session, collections, reply};
 use hyper::Response;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
@@ -13,8 +13,8 @@ use orchard_wire::moment::Moment;
 use orchard_wire::query::Parameters;
 use orchard_wire::{Kind, Problem, feed_json, key_path, range};
 use orcharddb::{
-    ChangesStream, FeedEvent, FeedFilter, FeedStart, Key, KeyRange, Operation, ReadError, Snapshot, SpaceId,
-    StorageError, UnixMillis, Versionstamp,
+    ChangesStream, FeedCommit, FeedEvent, FeedFilter, FeedStart, Key, KeyRange, Operation, ReadError,
+    Snapshot, SpaceId, StorageError, UnixMillis, Versionstamp,
 };
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -111,6 +111,15 @@ fn start(session: &Session, from: From) -> FeedStart {
     }
 }
 
+fn show_collections(commit: &mut FeedCommit) -> Result<(), Problem> {
+    for change in &mut commit.changes {
+        if let Operation::Set { value, .. } = &mut change.operation {
+            *value = collections::shown_written(std::mem::take(value))?;
+        }
+    }
+    Ok(())
+}
+
 /// `GET /v1/changes`
 pub(super) async fn changes(session: &Arc<Session>, parts: &Parts) -> Result<Response<Body>, Problem> {
     let query = Query::read(session, parts)?;
@@ -132,7 +141,12 @@ pub(super) async fn changes(session: &Arc<Session>, parts: &Parts) -> Result<Res
                 () = session.stopping() => return Ok(()),
                 event = feed.next() => match event {
                     None => return Ok(()),
-                    Some(Ok(FeedEvent::Commit(commit))) => feed_json::write_commit(&mut out, &commit, values),
+                    Some(Ok(FeedEvent::Commit(mut commit))) => {
+                        if values {
+                            show_collections(&mut commit)?;
+                        }
+                        feed_json::write_commit(&mut out, &commit, values);
+                    }
                     Some(Ok(FeedEvent::Gap { restart_at })) => feed_json::write_gap(&mut out, restart_at),
                     Some(Err(error)) => return Err(ReadError::from(error).into()),
                 },
@@ -296,7 +310,11 @@ impl Watch {
                 data = begin();
                 is_first = true;
             }
-            let entry = snapshot.get_in(self.query.space, &key)?;
+            let mut entry = snapshot.get_in(self.query.space, &key)?;
+            if self.query.values {
+                let shown = |entry| collections::shown_in_list(snapshot, self.query.space, entry);
+                entry = entry.map(shown).transpose()?;
+            }
             if !std::mem::take(&mut is_first) {
                 data.push(b',');
             }

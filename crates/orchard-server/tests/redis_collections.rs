@@ -196,3 +196,20 @@ fn collections_are_json_over_http() {
     let listed = server.get("/v1/kv?start=large&limit=1").json();
     assert_eq!(listed["entries"][0]["value"]["$count"], 2_000);
 }
+
+#[test]
+fn scores_are_scanned_as_redis_stores_them() {
+    let server = TestServer::memory();
+    let mut client = server.redis();
+    client.check(&[
+        ("ZADD z 1e17 a -5e18 b 0.5 c 3 d", ":4"),
+        ("ZSCORE z a", "\"1e+17\""),
+        (
+            "ZSCAN z 0",
+            "[\"0\", [\"b\", \"-5e+18\", \"c\", \"0.5\", \"d\", \"3\", \"a\", \"100000000000000000\"]]",
+        ),
+    ]);
+    let long = "m".repeat(65);
+    client.check(&[(&format!("ZADD big 1e17 {long}"), ":1")]);
+    assert!(client.run("ZSCAN big 0").contains("\"1e+17\""));
+}

@@ -136,6 +136,19 @@ fn changes_of_keys_are_told_after_the_commit() {
     ]);
     heard("setbit", "b");
     heard("set", "k");
+    client.check(&[
+        ("GETEX k PERSIST", "\"w\""),
+        ("BITFIELD longer OVERFLOW FAIL INCRBY u2 100 7", "[nil]"),
+        ("STRLEN longer", ":13"),
+        ("EXPIRE k 100", ":1"),
+        ("GETEX k PERSIST", "\"w\""),
+        ("ZADD z 1 incr", ":1"),
+        ("ZADD z INCR 2 m", "\"2\""),
+        ("ZADD z CH INCR 2 m", "\"4\""),
+    ]);
+    for (event, key) in [("expire", "k"), ("persist", "k"), ("zadd", "z"), ("zincr", "z"), ("zincr", "z")] {
+        heard(event, key);
+    }
 }
 
 #[test]

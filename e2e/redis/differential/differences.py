@@ -164,6 +164,16 @@ def hexadecimal(args, redis, orchard):
     return redis[0] != "-" and orchard[0] == "-" and any(re.match(rb"[-+(]*0[xX]", arg) for arg in args)
 
 
+SCORE_READERS = {b"ZCOUNT", b"ZRANGEBYSCORE", b"ZREVRANGEBYSCORE", b"ZRANGE"}
+
+
+def score_bound(args, redis, orchard):
+    """C's text ends at a NUL byte: Redis reads what stands before it."""
+    if command(args) not in SCORE_READERS or not any(b"\0" in arg for arg in args[2:4]):
+        return False
+    return redis[0] != "-" and orchard == ("-", b"ERR min or max is not a float")
+
+
 def limits(args, redis, orchard):
     """16 MiB a value, and so the memory of LCS, instead of 512 MiB."""
     texts = (b"exceeds maximum allowed size", b"transient memory for LCS", b"key_size_bytes is")
@@ -184,6 +194,7 @@ DIFFERENCES = [
     Difference("config", "parameters that tell of this server's own limits and durability", parameters),
     Difference("absent", "commands of a later part, or without meaning on one machine: docs/redis-commands.md", absent),
     Difference("hexadecimal", "hexadecimal floats, which C's parser takes, are no numbers", hexadecimal),
+    Difference("score-bound", "a score with a NUL byte is no number; Redis does not see what stands behind the byte", score_bound),
     Difference("limits", "keys are at most 2 KiB and values 16 MiB; LCS uses no more for its table", limits),
     Difference("role", "there is no replication: role is master at offset 0", replication),
 ]

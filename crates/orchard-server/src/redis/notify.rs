@@ -121,7 +121,7 @@ enum Rule {
 
 /// The rule of a command, by its name and arguments.
 fn rule(name: &str, args: Args<'_>) -> Option<Rule> {
-    let has = |word: &[u8]| args.iter().skip(3).any(|arg| arg.eq_ignore_ascii_case(word));
+    let has = |word: &[u8]| args.iter().skip(2).any(|arg| arg.eq_ignore_ascii_case(word));
     Some(match name {
         "set" | "setnx" | "getset" | "setex" | "psetex" => Rule::Stored(event(STRING, "set")),
         "append" => Rule::Changed(event(STRING, "append")),
@@ -157,7 +157,7 @@ fn rule(name: &str, args: Args<'_>) -> Option<Rule> {
         "sinterstore" => Rule::Stored(event(SET, "sinterstore")),
         "sunionstore" => Rule::Stored(event(SET, "sunionstore")),
         "sdiffstore" => Rule::Stored(event(SET, "sdiffstore")),
-        "zadd" if has(b"incr") => Rule::Changed(event(ZSET, "zincr")),
+        "zadd" if zadd_increments(args) => Rule::Changed(event(ZSET, "zincr")),
         "zadd" => Rule::Changed(event(ZSET, "zadd")),
         "zincrby" => Rule::Changed(event(ZSET, "zincr")),
         "zrem" => Rule::Changed(event(ZSET, "zrem")),
@@ -254,6 +254,14 @@ fn events(name: &str, args: Args<'_>, touched: &[Touched]) -> Vec<(Event, Touche
         }
     }
     found
+}
+
+/// Whether `ZADD` has the option `INCR`: options stand before the first score, and a member may be called like one.
+fn zadd_increments(args: Args<'_>) -> bool {
+    const OTHERS: [&[u8]; 5] = [b"nx", b"xx", b"gt", b"lt", b"ch"];
+    let mut rest =
+        args.iter().skip(2).skip_while(|arg| OTHERS.iter().any(|option| arg.eq_ignore_ascii_case(option)));
+    rest.next().is_some_and(|arg| arg.eq_ignore_ascii_case(b"incr"))
 }
 
 /// Whether a command that stores a string gives it an expiry.

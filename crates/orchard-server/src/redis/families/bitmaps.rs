@@ -260,6 +260,7 @@ fn bitfield(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisErro
     };
     let mut bytes = grown(text.as_ref(), end)?;
     let mut replies = Vec::with_capacity(steps.len());
+    let mut is_written = false;
     for Step { field, at, change } in &steps {
         let was = field.get(&bytes, *at);
         let Some(change) = change else {
@@ -272,6 +273,7 @@ fn bitfield(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisErro
         };
         replies.push(match becomes {
             Some(becomes) => {
+                is_written = true;
                 field.set(&mut bytes, *at, becomes);
                 Reply::Integer(if change.is_increment { becomes } else { was })
             }
@@ -280,6 +282,10 @@ fn bitfield(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisErro
     }
     if text.is_none_or(|text| text != bytes) {
         cx.put(key, value::string(bytes.into()), Expiry::Keep);
+    }
+    if !is_written {
+        // The string may be longer now, but as in Redis nobody is told.
+        cx.tx.take_journal();
     }
     Ok(Reply::Array(replies))
 }

@@ -313,6 +313,19 @@ fn zrandmember(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisE
     Ok(members_reply(chosen, with_scores, version))
 }
 
+/// Members of a small sorted set have at most this many bytes in Redis.
+const SMALL_MEMBER_SIZE_BYTES_MAX: usize = 64;
+
+/// A score as `ZSCAN` of Redis 7.0 shows it: of a small sorted set, whole numbers are stored and shown as such.
+fn scanned_score(score: f64, is_small: bool) -> String {
+    const WHOLE_MAX: f64 = (i64::MAX / 2) as f64;
+    if is_small && score.abs() <= WHOLE_MAX && score.trunc() == score {
+        (score as i64).to_string()
+    } else {
+        double_text(score)
+    }
+}
+
 fn zscan(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let cursor = cursor(args.at(2))?;
     if zset(cx, args.at(1))?.is_empty() {
@@ -323,10 +336,12 @@ fn zscan(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> 
     let limit = if zset.is_packed() { usize::MAX } else { page.count };
     let members = zset.page(page.after.as_deref(), limit)?;
     let next = if members.len() < limit { None } else { members.last().map(|(name, _)| name.clone()) };
+    let is_small =
+        zset.is_packed() && members.iter().all(|(name, _)| name.len() <= SMALL_MEMBER_SIZE_BYTES_MAX);
     let mut items = Vec::new();
     for (name, score) in members {
         if page.matches(&name) {
-            items.extend([Reply::Bulk(name), Reply::bulk(double_text(score))]);
+            items.extend([Reply::Bulk(name), Reply::bulk(scanned_score(score, is_small))]);
         }
     }
     Ok(scan_reply(cx, next, items))

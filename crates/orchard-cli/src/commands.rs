@@ -1,19 +1,17 @@
 //! The commands on one database. The command line and the repl share them.
 
 use crate::args::{
-    CheckArgs, ClientCommand, DeleteArgs, GetArgs, IncrArgs, NumberArg, PutArgs, RangeArgs, ScanArgs,
-    StatsArgs, TouchArgs, TypeArg,
+    ClientCommand, DeleteArgs, GetArgs, IncrArgs, NumberArg, PutArgs, RangeArgs, ScanArgs, StatsArgs,
+    TouchArgs, TypeArg,
 };
 use crate::error::{CliError, Result, stdout};
-use crate::settings::process_environment;
-use crate::target::{ScanRequest, Target, open_directory};
-use crate::{files, keys, prefixes, stats, units};
+use crate::target::{ScanRequest, Target};
+use crate::{files, keys, prefixes, stats};
 use orchard_client::{Moment, Window};
 use orchard_types::arithmetic::{self, Bounds};
 use orchard_wire::{commit_json, entry_json, value_json};
 use orcharddb::{Commit, Entry, Expiry, NumberOp, Operation, SpaceId};
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 /// Entries that SCAN shows in the repl when it is not told how many.
 const REPL_SCAN_LIMIT: usize = 100;
@@ -222,29 +220,4 @@ fn show_stats(target: &mut Target, args: &StatsArgs, screen: &mut Screen<'_>) ->
     let stats = target.stats()?;
     screen.line(if args.json { stats.to_string() } else { stats::table(&stats) }.trim_end())?;
     Ok(true)
-}
-
-/// `orchard check`: opens the directory, which reads the log, and reads every entry, which reads the segments.
-///
-/// # Errors
-/// Exit code 5 and the file and offset of the damage, 6 for a newer format, 4 for a locked directory.
-pub fn check(args: &CheckArgs) -> Result<()> {
-    let data = args.data.clone().or_else(|| process_environment("ORCHARD_DATA").map(PathBuf::from));
-    let data = data.unwrap_or_else(|| PathBuf::from("./orchard-data"));
-    let db = open_directory(&data, false)?;
-    let (mut entries, mut size_bytes) = (0_u64, 0_u64);
-    for entry in db.iter() {
-        let entry = entry?;
-        entries += 1;
-        size_bytes += (entry.key.len() + entry.value.data.len()) as u64;
-    }
-    db.verify()?;
-    db.close()?;
-    let line = format!(
-        "{}: no damage; {}, {} of keys and values",
-        data.display(),
-        units::format_entries(entries),
-        units::format_size(size_bytes)
-    );
-    writeln!(io::stdout(), "{line}").map_err(stdout)
 }

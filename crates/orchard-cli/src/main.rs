@@ -10,6 +10,7 @@
 
 mod args;
 mod batch;
+mod check;
 mod commands;
 mod complete;
 mod error;
@@ -78,7 +79,7 @@ fn run(cli: Cli) -> Result<bool> {
         Command::Batch(args) => return batch::run(&args),
         Command::Import(args) => return import::run(&args).map(|()| true),
         Command::Export(args) => return export::run(&args).map(|()| true),
-        Command::Check(args) => return commands::check(&args).map(|()| true),
+        Command::Check(args) => return check::run(&args).map(|()| true),
     };
     let mut target = Target::open(&target, command.creates())?;
     let terminal = io::stdout().is_terminal();

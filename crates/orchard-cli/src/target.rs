@@ -66,12 +66,16 @@ impl Ticket {
 ///
 /// # Errors
 /// Why it could not be opened, with the exit code of that.
-pub fn open_directory(path: &Path, create: bool) -> Result<Db> {
+fn open_directory(path: &Path, create: bool) -> Result<Db> {
     check_directory(path, create)?;
     Ok(Db::open(path)?)
 }
 
-fn check_directory(path: &Path, create: bool) -> Result<()> {
+/// Refuses, without `create`, a directory that holds no database.
+///
+/// # Errors
+/// Exit code 1.
+pub fn check_directory(path: &Path, create: bool) -> Result<()> {
     if !create && !PARTS.iter().any(|part| path.join(part).exists()) {
         return Err(CliError::failure(format!("{} holds no database", path.display())));
     }

@@ -109,3 +109,58 @@ fn a_mistyped_directory_is_not_a_new_database() {
     run(["put", "k", "v", "--data", &scratch.at("new")]).fine();
     assert_eq!(run(["get", "k", "--data", &scratch.at("new")]).fine(), "v");
 }
+
+/// Every file below `directory` with its content.
+fn files_of(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            files.extend(files_of(&path));
+        } else {
+            files.push((path.clone(), fs::read(path).expect("readable")));
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn check_changes_no_byte_and_names_a_torn_tail() {
+    let scratch = Scratch::new();
+    with_segment(&scratch.path("data"));
+    let db = Db::open(scratch.path("data")).expect("opens");
+    db.put("in-the-log", "v").expect("written");
+    // Copied while it is open, as a crash would leave it.
+    let copy = scratch.path("copy");
+    for (path, bytes) in files_of(&scratch.path("data")) {
+        let target = copy.join(path.strip_prefix(scratch.path("data")).expect("below"));
+        fs::create_dir_all(target.parent().expect("a directory")).expect("made");
+        fs::write(target, bytes).expect("writable");
+    }
+    let stderr = run(["check", "--data", &scratch.at("data")]).failed(4);
+    assert!(stderr.contains(&std::process::id().to_string()), "{stderr}");
+    drop(db);
+    fs::write(copy.join("segments/99999999.seg"), "left by a crash").expect("writable");
+    let before = files_of(&copy);
+    let stdout = run(["check", "--data", &scratch.at("copy")]).fine();
+    assert!(stdout.contains("1002 entries") && !stdout.contains("torn"), "{stdout}");
+    assert_eq!(files_of(&copy), before);
+    // The last byte that is not padding: of the last group, or, if that came meanwhile, of the idle one behind it.
+    let (log, bytes) = before
+        .iter()
+        .rfind(|(path, bytes)| {
+            path.extension().is_some_and(|name| name == "log") && bytes[64..68] == *b"OGrp"
+        })
+        .expect("a log file with a group");
+    let last = bytes.iter().rposition(|byte| *byte != 0).expect("a byte");
+    let mut torn = bytes.clone();
+    torn[last] ^= 1;
+    fs::write(log, torn).expect("writable");
+    let before = files_of(&copy);
+    let stdout = run(["check", "--data", &scratch.at("copy")]).fine();
+    assert!(stdout.contains("torn tail") && stdout.contains(".log"), "{stdout}");
+    assert_eq!(files_of(&copy), before);
+    run(["get", "k1", "--data", &scratch.at("copy")]).fine();
+    assert!(!run(["check", "--data", &scratch.at("copy")]).fine().contains("torn"));
+}

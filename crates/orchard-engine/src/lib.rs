@@ -36,4 +36,5 @@ mod state;
 pub mod stats;
 mod tail;
 pub mod times;
+pub mod verify;
 pub mod wal;

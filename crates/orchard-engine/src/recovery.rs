@@ -22,6 +22,7 @@ use crate::stats::Stats;
 use crate::tail::Tail;
 use crate::times::TimeIndex;
 use crate::wal::log::{FileLog, LOG_DIR, LogFileEnd, LogPosition, OldLogFile, log_path};
+use crate::wal::replay::LogEnd;
 use crate::wal::{APPLY_VERSION, Group, record, replay};
 use orchard_env::{Disk, DiskLock, Env, LockError};
 use orchard_map::{Content, MapWriter, NewVersion};
@@ -36,7 +37,7 @@ use std::sync::atomic::AtomicU64;
 const TAIL_SHARE: u64 = 32;
 
 /// Name of the lock file.
-const LOCK: &str = "LOCK";
+pub(crate) const LOCK: &str = "LOCK";
 
 impl From<LogPosition> for CleanEnd {
     fn from(position: LogPosition) -> CleanEnd {
@@ -92,6 +93,21 @@ impl Loading {
     }
 }
 
+impl Loading {
+    /// Turns the oldest deleted range into point tombstones.
+    fn erase_some(&mut self) {
+        for erased in self.ranges.erase(&mut self.map, usize::MAX) {
+            erased.settle(&mut self.counts, &mut self.expiry, &mut self.orphans);
+        }
+    }
+
+    fn erase_ranges(&mut self) {
+        while !self.ranges.is_empty() {
+            self.erase_some();
+        }
+    }
+}
+
 fn new_id(env: &Env) -> Result<DatabaseId, StorageError> {
     let mut id = [0; 16];
     env.random.fill(&mut id).map_err(StorageError::io("random"))?;
@@ -112,32 +128,46 @@ pub(crate) fn memory(env: Env, options: EngineOptions) -> Result<Engine, OpenErr
     Ok(assemble(env, options, manifest, loading, None, None, (1, 0, UnixMillis(0))))
 }
 
+pub(crate) fn lock_error(disk: &dyn Disk, error: LockError) -> OpenError {
+    match error {
+        LockError::Held { pid } => OpenError::Locked { location: disk.location(), pid },
+        LockError::Io(source) => OpenError::Storage(StorageError::Io { file: LOCK.into(), source }),
+    }
+}
+
 pub(crate) fn open(env: Env, options: EngineOptions) -> Result<Engine, OpenError> {
     let disk = env.disk.as_ref();
     disk.create_dir(LOG_DIR).map_err(StorageError::io(LOG_DIR))?;
     disk.create_dir(segment::DIRECTORY).map_err(StorageError::io(segment::DIRECTORY))?;
-    let lock = disk.lock(LOCK).map_err(|error| match error {
-        LockError::Held { pid } => OpenError::Locked { location: disk.location(), pid },
-        LockError::Io(source) => OpenError::Storage(StorageError::Io { file: LOCK.into(), source }),
-    })?;
+    let lock = disk.lock(LOCK).map_err(|error| lock_error(disk, error))?;
     match Manifest::load(disk)? {
         Some(manifest) => open_existing(env, options, manifest, lock),
         None => create(env, options, lock),
     }
 }
 
+/// The log files that a crash left while a database was made: without a frame.
+///
+/// # Errors
+/// There is more: the directory had a manifest once.
+pub(crate) fn unfinished_creation(disk: &dyn Disk) -> Result<Vec<u64>, StorageError> {
+    let files = replay::list_files(disk)?;
+    for (number, size_bytes) in &files {
+        if replay::may_hold_frames(disk, *number, *size_bytes)? {
+            return Err(StorageError::corrupt(manifest::PATH, 0, "missing, but there is a log"));
+        }
+    }
+    if let Some(name) = replay::list_names(disk, segment::DIRECTORY)?.first() {
+        let detail = format!("missing, but there is a segment {name}");
+        return Err(StorageError::corrupt(manifest::PATH, 0, detail));
+    }
+    Ok(files.into_keys().collect())
+}
+
 fn create(env: Env, options: EngineOptions, lock: Box<dyn DiskLock>) -> Result<Engine, OpenError> {
     let disk = env.disk.as_ref();
-    // A crash while a database was made leaves a log file without a frame. One with frames had a manifest once.
-    for (number, size_bytes) in replay::list_files(disk)? {
-        if replay::may_hold_frames(disk, number, size_bytes)? {
-            return Err(StorageError::corrupt(manifest::PATH, 0, "missing, but there is a log").into());
-        }
+    for number in unfinished_creation(disk)? {
         disk.remove(&log_path(number)).map_err(StorageError::io(LOG_DIR))?;
-    }
-    if let Some(name) = disk.list(segment::DIRECTORY).map_err(StorageError::io(segment::DIRECTORY))?.first() {
-        let detail = format!("missing, but there is a segment {name}");
-        return Err(StorageError::corrupt(manifest::PATH, 0, detail).into());
     }
     disk.sync_dir("").map_err(StorageError::io(""))?;
     let database = new_id(&env)?;
@@ -160,23 +190,38 @@ fn create(env: Env, options: EngineOptions, lock: Box<dyn DiskLock>) -> Result<E
     Ok(assemble(env, options, manifest, loading, Some(log), Some(lock), (1, 0, UnixMillis(0))))
 }
 
-fn open_existing(
-    env: Env,
-    options: EngineOptions,
-    manifest: Manifest,
-    lock: Box<dyn DiskLock>,
-) -> Result<Engine, OpenError> {
-    let disk = env.disk.clone();
+/// What the files of a database say, without a change to any of them.
+pub(crate) struct Rebuilt {
+    loading: Loading,
+    end: LogEnd,
+    /// The last stamp.
+    last: u64,
+}
+
+impl Rebuilt {
+    /// Entries, and their key and value bytes, once deleted ranges are erased; and where the log ends.
+    pub(crate) fn finish(mut self) -> (Counts, LogEnd) {
+        self.loading.erase_ranges();
+        (self.loading.counts, self.end)
+    }
+}
+
+/// Builds the state that the files hold; writes nothing.
+pub(crate) fn rebuild(
+    env: &Env,
+    options: &EngineOptions,
+    manifest: &Manifest,
+) -> Result<Rebuilt, StorageError> {
+    let disk = &env.disk;
     if manifest.apply_version > u32::from(APPLY_VERSION) {
         let detail = format!("apply version {}", manifest.apply_version);
-        return Err(StorageError::newer(manifest::PATH, detail).into());
+        return Err(StorageError::newer(manifest::PATH, detail));
     }
     let segments = manifest
         .segments
         .iter()
-        .map(|meta| Segment::open(&disk, manifest.database, meta))
+        .map(|meta| Segment::open(disk, manifest.database, meta))
         .collect::<Result<Vec<_>, _>>()?;
-    remove_strays(&env, &manifest)?;
     let checkpoint = Versionstamp::from_raw(manifest.checkpoint_stamp);
     let history_floor = match (options.history_retention_ms, manifest.history_floor) {
         (0, _) => u64::MAX,
@@ -184,23 +229,21 @@ fn open_existing(
         (_, 0) => checkpoint.raw(),
         (_, floor) => floor.min(checkpoint.raw()),
     };
-    let mut loading = load_segments(new_map(&env)?, &options, Arc::new(segments), history_floor)?;
+    let mut loading = load_segments(new_map(env)?, options, Arc::new(segments), history_floor)?;
     loading.floor = checkpoint.max(Versionstamp::from_raw(manifest.tombstone_floor));
-    let checkpoint_time = UnixMillis(manifest.checkpoint_log_time_ms);
     for (time, stamp) in &manifest.times {
         loading.times.note(UnixMillis(*time), Versionstamp::from_raw(*stamp));
     }
     if checkpoint > Versionstamp::ZERO {
-        loading.times.note(checkpoint_time, checkpoint);
+        loading.times.note(UnixMillis(manifest.checkpoint_log_time_ms), checkpoint);
     }
     let mut last = checkpoint.raw();
-    let clean_end = manifest.clean_end.map(LogPosition::from);
-    let mut end = replay::replay(
+    let end = replay::replay(
         disk.as_ref(),
         manifest.database,
         manifest.first_log,
         checkpoint.index(),
-        clean_end,
+        manifest.clean_end.map(LogPosition::from),
         |group, file, offset_bytes| {
             if group.index >= manifest.reserved_index {
                 let detail = format!("log index {} was never reserved", group.index);
@@ -210,6 +253,21 @@ fn open_existing(
             replay_group(&mut loading, group, file, offset_bytes)
         },
     )?;
+    Ok(Rebuilt { loading, end, last })
+}
+
+fn open_existing(
+    env: Env,
+    options: EngineOptions,
+    manifest: Manifest,
+    lock: Box<dyn DiskLock>,
+) -> Result<Engine, OpenError> {
+    let disk = env.disk.clone();
+    let Rebuilt { loading, mut end, last } = rebuild(&env, &options, &manifest)?;
+    remove_strays(&env, &manifest)?;
+    let checkpoint = Versionstamp::from_raw(manifest.checkpoint_stamp);
+    let checkpoint_time = UnixMillis(manifest.checkpoint_log_time_ms);
+    let clean_end = manifest.clean_end.map(LogPosition::from);
     let before = manifest.retained.last().map_or(manifest.feed_floor, |file| file.end);
     let whole = |end: LogFileEnd| match end {
         LogFileEnd { last_stamp: 0, .. } => before,
@@ -404,9 +462,7 @@ fn replay_group(
         let token = record.token.as_ref().map(|(token, hash)| (token, *hash));
         loop {
             while !loading.ranges.has_room_for(1) {
-                for erased in loading.ranges.erase(&mut loading.map, usize::MAX) {
-                    erased.settle(&mut loading.counts, &mut loading.expiry, &mut loading.orphans);
-                }
+                loading.erase_some();
             }
             let mut entries = Entries::new(&mut loading.map, &mut loading.ranges, &loading.expiry);
             let applied = apply::apply(&mut entries, token, &[], &record.mutations, place);

@@ -6,6 +6,7 @@ use orchard_engine::compaction::PlanOptions;
 use orchard_engine::engine::{Engine, EngineOptions};
 use orchard_engine::error::{CommitError, OpenError, StorageError};
 use orchard_engine::read::BatchRequest;
+use orchard_engine::verify::verify_directory;
 use orchard_engine::wal::log::LogOptions;
 use orchard_env::fault::{CrashStyle, FaultDisk, FaultPlan, Latency};
 use orchard_env::{Env, ManualClock, SeededRandom};
@@ -399,13 +400,24 @@ fn flip_every_byte(clean: bool) {
             for mask in masks {
                 let image = disk.image(CrashStyle::KeepAll, 0);
                 assert!(image.flip(&path, offset, *mask));
+                let changes = image.changes();
+                let verified = verify_directory(&env(&image), &options(Durability::Fsync));
+                assert_eq!(image.changes(), changes, "{path} byte {offset}: verifying wrote");
                 match open(&image, Durability::Fsync) {
                     Ok(engine) => {
                         assert_eq!(state_of(&engine), expected, "{path} byte {offset}: a wrong answer");
+                        let report = verified.expect("what opens verifies");
+                        assert_eq!(report.entries, expected.len() as u64, "{path} byte {offset}");
                         right += 1;
                     }
                     Err(OpenError::Storage(StorageError::Corrupt(damage))) => {
                         assert!(!damage.file.is_empty());
+                        match verified {
+                            Err(OpenError::Storage(StorageError::Corrupt(found))) => {
+                                assert_eq!(found.file, damage.file, "{path} byte {offset}");
+                            }
+                            other => panic!("{path} byte {offset}: {other:?}, but it does not open"),
+                        }
                         errors += 1;
                     }
                     Err(OpenError::Storage(StorageError::NewerFormat { .. })) => errors += 1,

@@ -146,6 +146,13 @@ pub trait Disk: Send + Sync {
     /// [`LockError::Held`] at once if another process (or handle) has it.
     fn lock(&self, path: &str) -> Result<Box<dyn DiskLock>, LockError>;
 
+    /// Takes the exclusive lock on `path` without a change to any byte; `None` if there is no such file, and so nobody
+    /// who could hold it.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] at once if another process (or handle) has it.
+    fn lock_existing(&self, path: &str) -> Result<Option<Box<dyn DiskLock>>, LockError>;
+
     /// Where the tree is, for people to read.
     fn location(&self) -> String;
 
@@ -190,6 +197,10 @@ impl Disk for NoDisk {
 
     fn lock(&self, _path: &str) -> Result<Box<dyn DiskLock>, LockError> {
         Err(LockError::Io(io::ErrorKind::Unsupported.into()))
+    }
+
+    fn lock_existing(&self, _path: &str) -> Result<Option<Box<dyn DiskLock>>, LockError> {
+        Ok(None)
     }
 
     fn location(&self) -> String {

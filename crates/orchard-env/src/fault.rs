@@ -663,6 +663,11 @@ impl Disk for FaultDisk {
         Ok(Box::new(FaultLock { shared: Arc::clone(&self.shared), path: path.to_owned() }))
     }
 
+    fn lock_existing(&self, path: &str) -> Result<Option<Box<dyn DiskLock>>, LockError> {
+        let exists = self.state().find(path).is_ok();
+        if exists { self.lock(path).map(Some) } else { Ok(None) }
+    }
+
     fn location(&self) -> String {
         "a disk in memory".to_owned()
     }

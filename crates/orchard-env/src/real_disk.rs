@@ -34,6 +34,18 @@ impl RealDisk {
         Ok(RealDisk { root })
     }
 
+    /// Opens `root`, which must exist; creates nothing.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotADirectory`, or what the operating system says.
+    pub fn existing(root: impl Into<PathBuf>) -> io::Result<RealDisk> {
+        let root = root.into();
+        if !fs::metadata(&root)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(RealDisk { root })
+    }
+
     fn path(&self, path: &str) -> PathBuf {
         if path.is_empty() { self.root.clone() } else { self.root.join(Path::new(path)) }
     }
@@ -68,6 +80,18 @@ struct RealLock {
 }
 
 impl DiskLock for RealLock {}
+
+fn try_lock(file: &File) -> Result<(), LockError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let _ = file.take(32).read_to_string(&mut text);
+            Err(LockError::Held { pid: text.trim().parse().ok() })
+        }
+        Err(TryLockError::Error(error)) => Err(LockError::Io(error)),
+    }
+}
 
 impl Disk for RealDisk {
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
@@ -131,21 +155,23 @@ impl Disk for RealDisk {
             .mode(0o600)
             .open(self.path(path))
             .map_err(LockError::Io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let _ = file.take(32).read_to_string(&mut text);
-                return Err(LockError::Held { pid: text.trim().parse().ok() });
-            }
-            Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
-        }
+        try_lock(&file)?;
         let written = file
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()));
         written.map_err(LockError::Io)?;
         Ok(Box::new(RealLock { _file: file }))
+    }
+
+    fn lock_existing(&self, path: &str) -> Result<Option<Box<dyn DiskLock>>, LockError> {
+        let file = match File::open(self.path(path)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(LockError::Io(error)),
+        };
+        try_lock(&file)?;
+        Ok(Some(Box::new(RealLock { _file: file })))
     }
 
     fn location(&self) -> String {
@@ -216,8 +242,16 @@ mod tests {
             Err(LockError::Held { pid }) => assert_eq!(pid, Some(std::process::id())),
             other => panic!("expected held, got {:?}", other.map(drop)),
         }
+        assert!(matches!(disk.lock_existing("LOCK"), Err(LockError::Held { .. })));
         drop(held);
+        let content = fs::read(dir.path().join("LOCK"))?;
+        let looked = disk.lock_existing("LOCK").expect("free again").expect("it exists");
+        assert_eq!(fs::read(dir.path().join("LOCK"))?, content);
+        assert!(matches!(disk.lock("LOCK"), Err(LockError::Held { .. })));
+        drop(looked);
         drop(disk.lock("LOCK").expect("free again"));
+        assert!(disk.lock_existing("OTHER").expect("nobody holds it").is_none());
+        assert!(!dir.path().join("OTHER").exists());
         Ok(())
     }
 }

@@ -49,7 +49,7 @@ impl Default for Options {
 }
 
 impl Options {
-    fn engine_options(&self, env: &Env) -> EngineOptions {
+    pub(crate) fn engine_options(&self, env: &Env) -> EngineOptions {
         let memory_limit_bytes =
             self.memory_limit_bytes.unwrap_or_else(|| env.disk.machine_memory_bytes() / 2);
         EngineOptions { durability: self.durability, memory_limit_bytes, ..self.engine.clone() }

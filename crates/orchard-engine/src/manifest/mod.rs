@@ -29,8 +29,6 @@ use std::io;
 pub const PATH: &str = "MANIFEST";
 /// Where the next manifest is written before it takes the place of the last.
 pub const PATH_NEW: &str = "MANIFEST.new";
-/// Where [`Manifest::keep_previous`] keeps a copy, for `orchard repair`.
-pub const PATH_OLD: &str = "MANIFEST.old";
 /// Largest manifest that is read: some ten times what a million databases need.
 const FILE_SIZE_BYTES_MAX: u64 = 1 << 30;
 
@@ -123,19 +121,6 @@ impl Manifest {
         write_durable(disk, PATH_NEW, &bytes)?;
         disk.rename(PATH_NEW, PATH).map_err(StorageError::io(PATH_NEW))?;
         disk.sync_dir("").map_err(StorageError::io(PATH))
-    }
-
-    /// Copies the manifest, as it stands on disk, to `MANIFEST.old` (durable on return). Called before a checkpoint's
-    /// [`Manifest::store`], it leaves `orchard repair` the state before that checkpoint, as long as the files that
-    /// it names stay.
-    ///
-    /// # Errors
-    /// What the disk says.
-    pub fn keep_previous(disk: &dyn Disk) -> Result<(), StorageError> {
-        let Some(bytes) = read(disk, PATH)? else { return Ok(()) };
-        write_durable(disk, PATH_NEW, &bytes)?;
-        disk.rename(PATH_NEW, PATH_OLD).map_err(StorageError::io(PATH_NEW))?;
-        disk.sync_dir("").map_err(StorageError::io(PATH_OLD))
     }
 }
 

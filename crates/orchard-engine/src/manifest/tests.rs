@@ -180,7 +180,7 @@ fn a_crash_at_every_call_leaves_the_old_one_or_the_new_one() {
         old.store(&fault).expect("no faults");
         let before = fault.changes();
         fault.set_plan(FaultPlan { crash_at_change: Some(before + crash_at), ..FaultPlan::default() });
-        let stored = Manifest::keep_previous(&fault).and_then(|()| new.store(&fault));
+        let stored = new.store(&fault);
         let whole = !fault.is_dead();
         for style in [CrashStyle::LoseAll, CrashStyle::KeepAll, CrashStyle::Random] {
             for seed in 0..30 {
@@ -188,7 +188,6 @@ fn a_crash_at_every_call_leaves_the_old_one_or_the_new_one() {
                 let found = Manifest::load(&image).expect("never torn").expect("never gone");
                 if stored.is_ok() {
                     assert_eq!(found, new);
-                    assert_eq!(decode(&image.read_file(PATH_OLD).expect("kept")).expect("whole"), old);
                 } else {
                     assert!(found == old || found == new, "call {crash_at}");
                 }
@@ -199,7 +198,7 @@ fn a_crash_at_every_call_leaves_the_old_one_or_the_new_one() {
         }
         assert_eq!(stored.is_ok(), whole);
         if whole {
-            assert!(crash_at > 8, "the workload has more calls than that");
+            assert!(crash_at > 5, "the workload has more calls than that");
             break;
         }
     }

@@ -9,6 +9,7 @@ use crate::wal::log::{LOG_DIR, LogFileEnd, LogPosition, OldLogFile, log_number, 
 use orchard_env::{Disk, DiskFile, OpenMode};
 use orchard_types::UnixMillis;
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 
 /// Where a log ends, and what files it has.
@@ -117,13 +118,24 @@ impl FrameReader {
     }
 }
 
+/// Names of the files in a directory; none if it does not exist.
+///
+/// # Errors
+/// What the disk says.
+pub(crate) fn list_names(disk: &dyn Disk, directory: &str) -> Result<Vec<String>, StorageError> {
+    match disk.list(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => names.map_err(StorageError::io(directory)),
+    }
+}
+
 /// The log files of a directory: number -> length.
 ///
 /// # Errors
 /// What the disk says.
 pub fn list_files(disk: &dyn Disk) -> Result<BTreeMap<u64, u64>, StorageError> {
     let mut files = BTreeMap::new();
-    for name in disk.list(LOG_DIR).map_err(StorageError::io(LOG_DIR))? {
+    for name in list_names(disk, LOG_DIR)? {
         if let Some(number) = log_number(&name) {
             let path = log_path(number);
             let file = disk.open(&path, OpenMode::Read).map_err(StorageError::io(&path))?;

@@ -76,7 +76,9 @@ fn write_known(out: &mut Vec<u8>, value: &Value) -> bool {
 
 /// Whether the JSON of a collection stands in place of its bytes.
 fn is_shown_collection(value: &Value) -> bool {
-    value.value_type.is_collection() && matches!(value.data.first(), Some(b'[' | b'{'))
+    value.value_type.is_collection()
+        && matches!(value.data.first(), Some(b'[' | b'{'))
+        && std::str::from_utf8(&value.data).is_ok()
 }
 
 fn non_finite(number: f64) -> &'static str {
@@ -267,6 +269,11 @@ mod tests {
             json(&Value::new(ValueType::Int, vec![1])),
             r#"{"$bytes":"AQ=="}"#,
             "damaged values still show"
+        );
+        assert_eq!(
+            json(&Value::new(ValueType::List, vec![b'[', 0x80])),
+            r#"{"$bytes":"W4A="}"#,
+            "so do bytes that only begin as the JSON of a collection does"
         );
     }
 

@@ -66,7 +66,7 @@ impl Ticket {
 ///
 /// # Errors
 /// Why it could not be opened, with the exit code of that.
-fn open_directory(path: &Path, create: bool) -> Result<Db> {
+pub fn open_directory(path: &Path, create: bool) -> Result<Db> {
     check_directory(path, create)?;
     Ok(Db::open(path)?)
 }

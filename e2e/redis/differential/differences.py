@@ -112,7 +112,8 @@ def error_text(args, redis, orchard):
         return False
     if all(32 <= byte < 127 for byte in redis[1]):
         return False
-    return redis[1].split(b"'")[0] == orchard[1].split(b"'")[0]
+    plain = re.compile(rb"[ -&(-~]*")  # up to a quote or a foreign byte
+    return plain.match(redis[1])[0] == plain.match(orchard[1])[0]
 
 
 def command_facts(args, redis, orchard):

@@ -5,7 +5,7 @@ use crate::error::ReadError;
 use crate::format::push_flat_key;
 use crate::read::{is_visible, with_flat_key};
 use crate::snapshot::SnapshotPin;
-use orchard_types::{SpaceId, ValueType};
+use orchard_types::{SpaceId, ValueType, Versionstamp};
 
 /// Keys on their way through [`Engine::warm`]; kept by the caller, so that it allocates nothing.
 #[derive(Default)]
@@ -85,5 +85,35 @@ impl Engine {
             visit(Some((value_type, &data)));
             if snapshot.is_expired() { Err(ReadError::SnapshotTooOld) } else { Ok(()) }
         })
+    }
+
+    /// The stamp of the newest version of a key as a snapshot has it, whether it was written or deleted by it, expired or
+    /// not; `None` if there is none. Deletes behind the oldest snapshot are remembered, older ones may be forgotten.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn newest_stamp_at(
+        &self,
+        snapshot: &SnapshotPin,
+        space: SpaceId,
+        key: &[u8],
+    ) -> Result<Option<Versionstamp>, ReadError> {
+        with_flat_key(space, key, |flat| {
+            let newest = self.reader.pin().get(flat, snapshot.stamp()).map(|version| version.stamp());
+            if snapshot.is_expired() {
+                return Err(ReadError::SnapshotTooOld);
+            }
+            Ok(newest.map(Versionstamp::from_raw))
+        })
+    }
+
+    /// A snapshot of what `snapshot` shows, for longer.
+    ///
+    /// # Errors
+    /// [`ReadError::SnapshotTooOld`] if `snapshot` has ended.
+    pub fn snapshot_of(&self, snapshot: &SnapshotPin) -> Result<SnapshotPin, ReadError> {
+        let at = || (snapshot.stamp(), snapshot.time());
+        let pin = self.snapshots.register(self.env.clock.monotonic_ns(), true, at);
+        if snapshot.is_expired() { Err(ReadError::SnapshotTooOld) } else { Ok(pin) }
     }
 }

@@ -266,6 +266,19 @@ fn watched_keys_guard_a_transaction() {
     client.run("WATCH absent");
     other.run("SET absent 1");
     assert_eq!(attempt(&mut client), "nil-array");
+    for clear in ["DEL fleeting", "FLUSHDB", "GETEX fleeting PXAT 1"] {
+        client.run("WATCH first fleeting");
+        other.run("SET fleeting 1");
+        other.run(clear);
+        for _ in 0..50 {
+            // Deletes are forgotten in small steps with other commits.
+            other.check(&[("SET other 1", "+OK"), ("DEL other", ":1")]);
+        }
+        assert_eq!(attempt(&mut client), "nil-array", "{clear}: it is absent again, but was there");
+        client.run("WATCH fleeting");
+        assert_eq!(attempt(&mut client), "[+OK]", "{clear}: it was gone before");
+    }
+    client.run("SET k 1");
     client.run("WATCH k");
     other.run("DEL k");
     client.run("UNWATCH");

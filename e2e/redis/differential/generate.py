@@ -101,14 +101,7 @@ class Generator:
         crossing = {"transactions": 3, "pubsub": 3, "connection": 3, "keys": 2}.get(self.family, 1)
         conn = rng.randrange(crossing) if rng.random() < 0.7 else 0
         count = rng.choice([1, 2, 3, 5]) if crossing > 1 else rng.choice([1, 20, 60])
-        return [prepared for _ in range(count) for prepared in self.prepared(self.step(conn))]
-
-    def prepared(self, step):
-        """Keys to WATCH are there first. Redis takes a key that came and went meanwhile for changed; here it has changed
-        if EXEC finds another version, so one that was absent and is absent again has not."""
-        if self.family == "transactions" and step.args and step.args[0].upper() == b"WATCH":
-            yield from (Step(step.conn, "command", (b"SETNX", key, b"w")) for key in step.args[1:])
-        yield step
+        return [self.step(conn) for _ in range(count)]
 
     def step(self, conn):
         rng = self.rng

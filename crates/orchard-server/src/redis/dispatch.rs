@@ -595,6 +595,13 @@ impl Exec<'_> {
             if found != watched.versionstamp {
                 return Ok(false);
             }
+            // Absent, as it was; it may have been there in between.
+            let kept = self.session.kept.as_ref().filter(|_| found.is_none());
+            if let Some(kept) = kept
+                && tx.is_changed_since(space, &watched.key, watched.seen_at, kept)?
+            {
+                return Ok(false);
+            }
         }
         Ok(true)
     }

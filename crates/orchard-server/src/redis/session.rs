@@ -7,7 +7,7 @@ use super::effects::Effects;
 use super::pubsub::Subscriptions;
 use bytes::Bytes;
 use orchard_wire::resp::{OwnedArgs, RespVersion};
-use orcharddb::{Key, UnixMillis, Versionstamp, WarmKeys};
+use orcharddb::{Kept, Key, UnixMillis, Versionstamp, WarmKeys};
 use std::sync::Arc;
 
 /// Bytes that one `MULTI` may queue.
@@ -28,6 +28,8 @@ pub(crate) struct Watched {
     pub(crate) database: u32,
     pub(crate) key: Key,
     pub(crate) versionstamp: Option<Versionstamp>,
+    /// What was seen of it was seen at this version.
+    pub(crate) seen_at: Versionstamp,
 }
 
 /// Which replies a client wants, by `CLIENT REPLY`.
@@ -54,6 +56,8 @@ pub(crate) struct Session {
     pub(crate) library_version: Bytes,
     pub(crate) multi: Option<Multi>,
     pub(crate) watched: Vec<Watched>,
+    /// While absent keys are watched: what happens to them is kept.
+    pub(crate) kept: Option<Kept>,
     pub(crate) reply_mode: ReplyMode,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) is_monitor: bool,
@@ -83,6 +87,7 @@ impl Session {
             library_version: Bytes::new(),
             multi: None,
             watched: Vec::new(),
+            kept: None,
             reply_mode: ReplyMode::On,
             subscriptions: Subscriptions::default(),
             is_monitor: false,
@@ -108,6 +113,11 @@ impl Session {
     /// Ends `MULTI` and `WATCH`.
     pub(crate) fn discard(&mut self) {
         self.multi = None;
+        self.unwatch();
+    }
+
+    pub(crate) fn unwatch(&mut self) {
         self.watched.clear();
+        self.kept = None;
     }
 }

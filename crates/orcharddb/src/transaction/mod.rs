@@ -4,6 +4,7 @@
 //!   lock nothing can come between and there is nothing to check.
 //! - A transaction sees its own writes, in every space.
 
+mod absent;
 mod names;
 mod overlay;
 mod pipeline;
@@ -12,6 +13,7 @@ mod run;
 use crate::error::Error;
 use crate::scan::{Cursor, ScanOptions};
 use crate::tuple::IntoKey;
+pub use absent::Kept;
 use bytes::{BufMut, Bytes, BytesMut};
 use orchard_engine::engine::Engine;
 use orchard_engine::error::CommitError;

@@ -67,12 +67,16 @@ fn watch(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> 
             return Err(RedisError::err(format_args!("more than {WATCHED_MAX} watched keys")));
         }
         let versionstamp = cx.entry(&key)?.map(|entry| entry.versionstamp);
-        cx.session.watched.push(Watched { database, key, versionstamp });
+        if versionstamp.is_none() && cx.session.kept.is_none() {
+            cx.session.kept = Some(cx.tx.keep()?);
+        }
+        let seen_at = cx.tx.read_version();
+        cx.session.watched.push(Watched { database, key, versionstamp, seen_at });
     }
     Ok(Reply::Ok)
 }
 
 fn unwatch(cx: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisError> {
-    cx.session.watched.clear();
+    cx.session.unwatch();
     Ok(Reply::Ok)
 }

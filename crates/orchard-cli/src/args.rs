@@ -61,6 +61,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Read every file of a data directory and verify it
     Check(CheckArgs),
+    /// Save what can be read of a damaged data directory into a new one
+    Repair(RepairArgs),
 }
 
 /// A command on one database.
@@ -508,4 +510,14 @@ pub struct CheckArgs {
     /// The data directory [default: $ORCHARD_DATA, else ./orchard-data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+}
+
+/// `orchard repair`
+#[derive(Args, Debug)]
+pub struct RepairArgs {
+    /// The damaged data directory; it is only read
+    pub directory: PathBuf,
+    /// The new data directory; it must not exist, or be empty
+    #[arg(long, value_name = "NEWDIR")]
+    pub into: PathBuf,
 }

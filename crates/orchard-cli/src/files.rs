@@ -136,3 +136,11 @@ impl Output {
         Ok(())
     }
 }
+
+/// Whether nothing is there, or a directory with nothing in it.
+pub fn is_empty_directory(path: &Path) -> bool {
+    match fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}

@@ -25,6 +25,7 @@ mod logging;
 mod prefixes;
 mod progress;
 mod queues;
+mod repair;
 mod repl;
 mod serve;
 mod settings;
@@ -79,6 +80,7 @@ fn run(cli: Cli) -> Result<bool> {
         Command::Batch(args) => return batch::run(&args),
         Command::Import(args) => return import::run(&args).map(|()| true),
         Command::Export(args) => return export::run(&args).map(|()| true),
+        Command::Repair(args) => return repair::run(&args).map(|()| true),
         Command::Check(args) => return check::run(&args).map(|()| true),
     };
     let mut target = Target::open(&target, command.creates())?;

@@ -164,3 +164,47 @@ fn check_changes_no_byte_and_names_a_torn_tail() {
     run(["get", "k1", "--data", &scratch.at("copy")]).fine();
     assert!(!run(["check", "--data", &scratch.at("copy")]).fine().contains("torn"));
 }
+
+#[test]
+fn repair_saves_what_can_be_read_and_names_what_cannot() {
+    let scratch = Scratch::new();
+    let segment = with_segment(&scratch.path("data"));
+    let data = scratch.at("data");
+    let stdout = run(["repair", &data, "--into", &scratch.at("whole")]).fine();
+    assert!(stdout.contains("1001 entries saved") && !stdout.contains("lost"), "{stdout}");
+    assert_eq!(run(["get", "k7", "--data", &scratch.at("whole")]).fine(), "v".repeat(100));
+    let (kept, saved) = (["export", "-", "--data"], scratch.at("whole"));
+    assert_eq!(
+        run([kept[0], kept[1], kept[2], &saved]).fine(),
+        run([kept[0], kept[1], kept[2], &data]).fine()
+    );
+    // A directory that holds something is not written over.
+    let stderr = run(["repair", &data, "--into", &scratch.at("whole")]).failed(2);
+    assert!(stderr.contains("not an empty directory"), "{stderr}");
+
+    let mut bytes = fs::read(&segment).expect("readable");
+    let middle = bytes.len() / 3;
+    bytes[middle] ^= 0x10;
+    fs::write(&segment, bytes).expect("writable");
+    fs::remove_file(scratch.path("data").join("MANIFEST")).expect("removable");
+    let before = files_of(&scratch.path("data"));
+    let outcome = run(["repair", &data, "--into", &scratch.at("part")]);
+    let stdout = outcome.stdout.clone();
+    let stderr = outcome.failed(5);
+    assert!(stderr.contains("2 places could not be read"), "{stderr}");
+    let name = segment.file_name().expect("a name").to_str().expect("UTF-8");
+    assert!(stdout.contains("lost: MANIFEST, byte 0: missing"), "{stdout}");
+    assert!(stdout.contains(&format!("lost: segments/{name}, byte ")), "{stdout}");
+    assert_eq!(files_of(&scratch.path("data")), before);
+    run(["check", "--data", &scratch.at("part")]).fine();
+    assert_eq!(run(["get", "last", "--data", &scratch.at("part")]).fine(), "v");
+}
+
+#[test]
+fn repair_refuses_a_directory_in_use() {
+    let scratch = Scratch::new();
+    with_segment(&scratch.path("data"));
+    let db = Db::open(scratch.path("data")).expect("opens");
+    run(["repair", &scratch.at("data"), "--into", &scratch.at("new")]).failed(4);
+    drop(db);
+}

@@ -29,6 +29,7 @@ pub mod progress;
 mod ranges;
 pub mod read;
 mod recovery;
+pub mod repair;
 pub mod retention;
 pub mod segment;
 pub mod snapshot;

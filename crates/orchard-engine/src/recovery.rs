@@ -61,8 +61,8 @@ impl From<CleanEnd> for LogPosition {
 }
 
 /// The state as it is rebuilt.
-struct Loading {
-    map: MapWriter,
+pub(crate) struct Loading {
+    pub(crate) map: MapWriter,
     ranges: Ranges,
     counts: Counts,
     orphans: OrphansDue,
@@ -77,7 +77,7 @@ struct Loading {
 }
 
 impl Loading {
-    fn empty(map: MapWriter, options: &EngineOptions) -> Loading {
+    pub(crate) fn empty(map: MapWriter, options: &EngineOptions) -> Loading {
         Loading {
             map,
             ranges: Ranges::new(options.range_tombstones_max, options.small_range_entries_max),
@@ -101,21 +101,27 @@ impl Loading {
         }
     }
 
-    fn erase_ranges(&mut self) {
+    /// No reader is here yet: what a group replaced can go at once, but for history.
+    pub(crate) fn forget_replaced(&mut self, group: &Group) {
+        let last = Versionstamp::new(group.index, u16::MAX).raw();
+        self.map.reclaim(last.min(self.history_floor), 2 * group.count as usize + 64);
+    }
+
+    pub(crate) fn erase_ranges(&mut self) {
         while !self.ranges.is_empty() {
             self.erase_some();
         }
     }
 }
 
-fn new_id(env: &Env) -> Result<DatabaseId, StorageError> {
+pub(crate) fn new_id(env: &Env) -> Result<DatabaseId, StorageError> {
     let mut id = [0; 16];
     env.random.fill(&mut id).map_err(StorageError::io("random"))?;
     Ok(DatabaseId(id))
 }
 
 /// An empty map whose hashes nobody can foresee.
-fn new_map(env: &Env) -> Result<MapWriter, StorageError> {
+pub(crate) fn new_map(env: &Env) -> Result<MapWriter, StorageError> {
     let mut seed = [0; 8];
     env.random.fill(&mut seed).map_err(StorageError::io("random"))?;
     Ok(orchard_map::create_seeded(u64::from_le_bytes(seed)).0)
@@ -453,60 +459,68 @@ fn replay_group(
         rest = behind;
         let place_in_group = u16::try_from(place_in_group)
             .map_err(|_| corrupt("more commits than a group may have".into()))?;
-        let place = Place {
-            stamp: Versionstamp::new(group.index, place_in_group),
-            log_time: group.log_time,
-            floor: Versionstamp::ZERO,
-            time_of: &|_| UnixMillis(0),
-        };
-        let token = record.token.as_ref().map(|(token, hash)| (token, *hash));
-        loop {
-            while !loading.ranges.has_room_for(1) {
-                loading.erase_some();
-            }
-            let mut entries = Entries::new(&mut loading.map, &mut loading.ranges, &loading.expiry);
-            let applied = apply::apply(&mut entries, token, &[], &record.mutations, place);
-            for erased in entries.erased {
-                erased.settle(&mut loading.counts, &mut loading.expiry, &mut loading.orphans);
-            }
-            match applied {
-                Ok(effects) if effects.repeated.is_some() => {
-                    return Err(corrupt("a commit repeats a token".into()));
-                }
-                Ok(effects) => {
-                    loading.counts.add(&effects);
-                    loading.orphans.add(&effects, place.stamp.raw());
-                    for (key, before, after) in effects.expiries {
-                        loading.expiry.change(key, before, after);
-                    }
-                    break;
-                }
-                Err(Refusal::Error(error)) => {
-                    return Err(corrupt(format!("a commit that was accepted is refused: {error}")));
-                }
-                Err(Refusal::NotResident { key, stamp }) => {
-                    let value = loading
-                        .segments
-                        .iter()
-                        .rev()
-                        .find_map(|segment| match segment.get(&key, stamp) {
-                            Ok(Some(version)) if version.stamp == stamp => Some(Ok(version.value)),
-                            Ok(_) => None,
-                            Err(error) => Some(Err(error)),
-                        })
-                        .ok_or_else(|| corrupt("a value is in no segment".into()))??;
-                    loading.map.make_resident(&key, stamp, &value);
-                }
-            }
-        }
+        replay_record(loading, &record, (group, place_in_group), (file, offset_bytes))?;
     }
     if !rest.is_empty() {
         return Err(corrupt(format!("{} bytes behind the last commit of a group", rest.len())));
     }
-    // No reader is here yet: what is replaced can go at once, but for history.
-    let last = Versionstamp::new(group.index, u16::MAX).raw();
-    loading.map.reclaim(last.min(loading.history_floor), 2 * group.count as usize + 64);
+    loading.forget_replaced(group);
     Ok(())
+}
+
+pub(crate) fn replay_record(
+    loading: &mut Loading,
+    record: &record::Record,
+    (group, place_in_group): (&Group, u16),
+    (file, offset_bytes): (&str, u64),
+) -> Result<(), StorageError> {
+    let corrupt = |detail: String| StorageError::corrupt(file, offset_bytes, detail);
+    let place = Place {
+        stamp: Versionstamp::new(group.index, place_in_group),
+        log_time: group.log_time,
+        floor: Versionstamp::ZERO,
+        time_of: &|_| UnixMillis(0),
+    };
+    let token = record.token.as_ref().map(|(token, hash)| (token, *hash));
+    loop {
+        while !loading.ranges.has_room_for(1) {
+            loading.erase_some();
+        }
+        let mut entries = Entries::new(&mut loading.map, &mut loading.ranges, &loading.expiry);
+        let applied = apply::apply(&mut entries, token, &[], &record.mutations, place);
+        for erased in entries.erased {
+            erased.settle(&mut loading.counts, &mut loading.expiry, &mut loading.orphans);
+        }
+        match applied {
+            Ok(effects) if effects.repeated.is_some() => {
+                return Err(corrupt("a commit repeats a token".into()));
+            }
+            Ok(effects) => {
+                loading.counts.add(&effects);
+                loading.orphans.add(&effects, place.stamp.raw());
+                for (key, before, after) in effects.expiries {
+                    loading.expiry.change(key, before, after);
+                }
+                return Ok(());
+            }
+            Err(Refusal::Error(error)) => {
+                return Err(corrupt(format!("a commit that was accepted is refused: {error}")));
+            }
+            Err(Refusal::NotResident { key, stamp }) => {
+                let value = loading
+                    .segments
+                    .iter()
+                    .rev()
+                    .find_map(|segment| match segment.get(&key, stamp) {
+                        Ok(Some(version)) if version.stamp == stamp => Some(Ok(version.value)),
+                        Ok(_) => None,
+                        Err(error) => Some(Err(error)),
+                    })
+                    .ok_or_else(|| corrupt("a value is in no segment".into()))??;
+                loading.map.make_resident(&key, stamp, &value);
+            }
+        }
+    }
 }
 
 fn assemble(

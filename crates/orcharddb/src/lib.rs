@@ -26,7 +26,7 @@ mod watch;
 
 pub use databases::{DatabaseError, check_database_name};
 pub use db::{Db, Options, Pending, Stats};
-pub use directory::{FilePlace, Report, verify_directory};
+pub use directory::{FilePlace, RepairReport, Report, repair_directory, verify_directory};
 pub use error::{CollectionError, Error};
 pub use expiry::default_expiry;
 pub use feed::{ChangesStream, FeedCommit, FeedEvent, FeedFilter, FeedStart, FeedTimeout};

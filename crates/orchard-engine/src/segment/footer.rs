@@ -110,13 +110,27 @@ impl Footer {
 
     /// Reads the footer of the segment that the manifest describes as `meta`. Pure, for any bytes.
     pub fn decode(bytes: &[u8], database: DatabaseId, meta: &SegmentMeta) -> Result<Footer, Damage> {
+        let footer = Footer::decode_unknown(bytes, database, meta.number, meta.file_size_bytes)?;
+        if footer.meta != *meta {
+            return Err(Damage::corrupt(0, "the footer disagrees with the manifest"));
+        }
+        Ok(footer)
+    }
+
+    /// Reads the footer of a segment of which only number and length are known.
+    pub fn decode_unknown(
+        bytes: &[u8],
+        database: DatabaseId,
+        file_number: u64,
+        file_size_bytes: u64,
+    ) -> Result<Footer, Damage> {
         let Some((head, sum)) =
             bytes.split_at_checked(FOOTER_SIZE_BYTES - 8).filter(|(_, sum)| sum.len() == 8)
         else {
             return Err(Damage::corrupt(0, "the footer is cut off"));
         };
-        let offset_bytes = meta.file_size_bytes.saturating_sub(FOOTER_SIZE_BYTES as u64);
-        if read_u64(sum) != Some(format::checksum(database, meta.number, offset_bytes, head)) {
+        let offset_bytes = file_size_bytes.saturating_sub(FOOTER_SIZE_BYTES as u64);
+        if read_u64(sum) != Some(format::checksum(database, file_number, offset_bytes, head)) {
             return Err(Damage::corrupt(0, "the footer's checksum is wrong"));
         }
         if head.get(..8) != Some(MAGIC.as_slice()) {
@@ -136,7 +150,7 @@ impl Footer {
             index: part(2),
             filter: part(5),
             meta: SegmentMeta {
-                number: meta.number,
+                number: file_number,
                 entries: number(8),
                 tombstones: number(9),
                 keys: number(10),
@@ -151,8 +165,8 @@ impl Footer {
                 footer_checksum: read_u64(sum).unwrap_or_default(),
             },
         };
-        if footer.meta != *meta {
-            return Err(Damage::corrupt(0, "the footer disagrees with the manifest"));
+        if footer.meta.file_size_bytes != file_size_bytes {
+            return Err(Damage::corrupt(0, "the footer disagrees with the file's length"));
         }
         let index_end = footer.index.offset_bytes.checked_add(footer.index.length_bytes);
         let filter_end = footer.filter.offset_bytes.checked_add(footer.filter.length_bytes);

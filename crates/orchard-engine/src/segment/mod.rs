@@ -22,6 +22,7 @@ mod index;
 mod iter;
 mod merge_iter;
 mod reader;
+mod salvage;
 mod varint;
 mod writer;
 

@@ -6,7 +6,7 @@ use super::footer::{FOOTER_SIZE_BYTES, Footer, Part};
 use super::index::Index;
 use super::iter::{ScanOptions, SegmentIter};
 use super::{EntryKind, EntryVersion, SegmentMeta, path};
-use crate::error::StorageError;
+use crate::error::{Corruption, StorageError};
 use crate::format::{self, DatabaseId, FileHeader, FileKind, read_u64};
 use bytes::Bytes;
 use orchard_env::{Disk, DiskFile, OpenMode};
@@ -55,6 +55,16 @@ impl Segment {
         database: DatabaseId,
         meta: &SegmentMeta,
     ) -> Result<Arc<Segment>, StorageError> {
+        Segment::open_with(disk, database, meta, None)
+    }
+
+    /// As [`Segment::open`]; with `lost`, a damaged filter is told there and does not matter: walks need none.
+    pub(super) fn open_with(
+        disk: &Arc<dyn Disk>,
+        database: DatabaseId,
+        meta: &SegmentMeta,
+        lost: Option<&mut Vec<Corruption>>,
+    ) -> Result<Arc<Segment>, StorageError> {
         let path = path(meta.number);
         let file = match disk.open(&path, OpenMode::Read) {
             Ok(file) => file,
@@ -86,12 +96,12 @@ impl Segment {
         let mut head = [0; format::HEADER_SIZE_BYTES];
         segment.read(0, &mut head)?;
         FileHeader::decode(&segment.path, &head, FileKind::Segment, Some(database), meta.number)?;
-        (segment.index, segment.filter) = segment.read_tables()?;
+        (segment.index, segment.filter) = segment.read_tables(lost)?;
         Ok(Arc::new(segment))
     }
 
     /// Reads footer, index and filter. The parts are no longer than the file, which is as long as the manifest says.
-    fn read_tables(&self) -> Result<(Index, Filter), StorageError> {
+    fn read_tables(&self, lost: Option<&mut Vec<Corruption>>) -> Result<(Index, Filter), StorageError> {
         let offset_bytes = self.meta.file_size_bytes - FOOTER_SIZE_BYTES as u64;
         let mut bytes = vec![0; FOOTER_SIZE_BYTES];
         self.read(offset_bytes, &mut bytes)?;
@@ -109,11 +119,23 @@ impl Segment {
             let detail = "the index disagrees with the footer on entries or stamps";
             return Err(StorageError::corrupt(&self.path, footer.index.offset_bytes, detail));
         }
-        let bytes = self.read_part(footer.filter, "filter")?;
-        let filter = Filter::decode(&bytes).ok_or_else(|| {
-            StorageError::corrupt(&self.path, footer.filter.offset_bytes, "the filter is not whole blocks")
-        })?;
-        Ok((index, filter))
+        let filter = self.read_part(footer.filter, "filter").and_then(|bytes| {
+            Filter::decode(&bytes).ok_or_else(|| {
+                StorageError::corrupt(
+                    &self.path,
+                    footer.filter.offset_bytes,
+                    "the filter is not whole blocks",
+                )
+            })
+        });
+        match (filter, lost) {
+            (Ok(filter), _) => Ok((index, filter)),
+            (Err(StorageError::Corrupt(damage)), Some(lost)) => {
+                lost.push(damage);
+                Ok((index, Filter::with_keys(0)))
+            }
+            (Err(error), _) => Err(error),
+        }
     }
 
     fn read_part(&self, part: Part, name: &str) -> Result<Vec<u8>, StorageError> {

@@ -13,6 +13,7 @@ pub mod frame;
 pub mod log;
 pub mod record;
 pub mod replay;
+pub mod salvage;
 
 use orchard_types::UnixMillis;
 

@@ -96,7 +96,20 @@ impl FrameReader {
 
     /// Any whole frame behind `offset` that knows more than `last_index` to be durable: then the damage at `offset` was
     /// durable too, and is no torn tail.
-    fn proof_of_damage(&mut self, offset: u64, last_index: u64) -> Result<Option<u64>, StorageError> {
+    pub(super) fn proof_of_damage(
+        &mut self,
+        offset: u64,
+        last_index: u64,
+    ) -> Result<Option<u64>, StorageError> {
+        self.find_frame(offset, |frame| frame.synced_through > last_index)
+    }
+
+    /// The first whole frame behind `offset` that is `wanted`.
+    pub(super) fn find_frame(
+        &mut self,
+        offset: u64,
+        wanted: impl Fn(&Frame) -> bool,
+    ) -> Result<Option<u64>, StorageError> {
         const STEP: u64 = 8;
         let mut at = offset + STEP;
         while at + (frame::FRAME_OVERHEAD_BYTES as u64) <= self.length_bytes {
@@ -108,7 +121,7 @@ impl FrameReader {
             };
             at += step as u64 * STEP;
             if let Ok(frame) = self.frame_at(at)?
-                && frame.synced_through > last_index
+                && wanted(&frame)
             {
                 return Ok(Some(at));
             }

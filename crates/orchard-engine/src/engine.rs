@@ -88,6 +88,9 @@ pub struct EngineOptions {
     pub log_retention_bytes: u64,
     /// Bytes of recent groups kept in memory for the feed.
     pub feed_tail_bytes: u64,
+    /// Threads that read segments while a database is opened; 0: as many as there are cores and the size is worth, at
+    /// most 8. Which values stay on disk, if not all fit, is the same each time with 1 only.
+    pub open_threads: u32,
 }
 
 impl Default for EngineOptions {
@@ -111,6 +114,7 @@ impl Default for EngineOptions {
             log_retention_ms: 60 * 60 * 1_000,
             log_retention_bytes: 64 << 20,
             feed_tail_bytes: 8 << 20,
+            open_threads: 0,
         }
     }
 }

@@ -29,6 +29,12 @@ impl ExpiryIndex {
         }
     }
 
+    /// Takes over the entries of `other`, whose keys are others.
+    pub(crate) fn absorb(&mut self, mut other: ExpiryIndex) {
+        self.due.append(&mut other.due);
+        self.key_bytes += other.key_bytes;
+    }
+
     /// Up to `limit` entries that expire at or before `now_ms`, soonest first, each with its moment.
     pub fn due(&self, now_ms: u64, limit: usize) -> Vec<(u64, Vec<u8>)> {
         self.due

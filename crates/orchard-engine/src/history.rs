@@ -208,6 +208,12 @@ impl OldVersions {
         });
     }
 
+    /// Takes over what was read of later keys.
+    pub(crate) fn absorb(&mut self, mut other: OldVersions) {
+        self.versions.append(&mut other.versions);
+        self.covered.append(&mut other.covered);
+    }
+
     /// Puts them into the map; returns the tombstones that are the newest of their keys, to leave memory some day.
     pub(crate) fn finish(
         mut self,

@@ -1,7 +1,7 @@
 //! The storage engine: it turns a `Commit` into durable, ordered state. Start at [`engine`].
 //!
 //! Invariants:
-//! - Synchronous; it starts no thread, knows no protocol and no cluster.
+//! - Synchronous; it starts no thread but to load segments within an open, knows no protocol and no cluster.
 //! - It touches disk, clock and randomness only through `orchard_env`.
 //! - State is a pure function of the log: [`apply`] is the only place that decides what a commit does.
 //! - No reply may leave before `visible` has passed what it rests on; [`commit::Submitted`] says what that is.
@@ -19,6 +19,7 @@ pub mod expiry;
 pub mod format;
 pub mod hash_scan;
 pub mod history;
+mod load;
 pub mod log_clock;
 pub mod look;
 pub mod manifest;

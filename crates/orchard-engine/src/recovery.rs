@@ -8,16 +8,15 @@ use crate::engine::{Engine, EngineOptions};
 use crate::error::{OpenError, StorageError};
 use crate::expiry::ExpiryIndex;
 use crate::format::DatabaseId;
-use crate::history::OldVersions;
+use crate::load;
 use crate::log_clock::LogClock;
 use crate::manifest::{self, CleanEnd, Manifest};
 use crate::mutants::{self, Mutant};
 use crate::progress::Progress;
 use crate::ranges::Ranges;
-use crate::segment::{self, EntryKind, MergeIter, Segment};
+use crate::segment::{self, Segment};
 use crate::snapshot::Snapshots;
 use crate::state::Entries;
-use crate::state::may_be_header;
 use crate::stats::Stats;
 use crate::tail::Tail;
 use crate::times::TimeIndex;
@@ -25,7 +24,7 @@ use crate::wal::log::{FileLog, LOG_DIR, LogFileEnd, LogPosition, OldLogFile, log
 use crate::wal::replay::LogEnd;
 use crate::wal::{APPLY_VERSION, Group, record, replay};
 use orchard_env::{Disk, DiskLock, Env, LockError};
-use orchard_map::{Content, MapWriter, NewVersion};
+use orchard_map::MapWriter;
 use orchard_types::{SpaceId, UnixMillis, Versionstamp};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, VecDeque};
@@ -235,7 +234,16 @@ pub(crate) fn rebuild(
         (_, 0) => checkpoint.raw(),
         (_, floor) => floor.min(checkpoint.raw()),
     };
-    let mut loading = load_segments(new_map(env)?, options, Arc::new(segments), history_floor)?;
+    let mut map = new_map(env)?;
+    let load::Loaded { counts, expiry, purge } = load::load(&mut map, options, &segments, history_floor)?;
+    let mut loading = Loading {
+        counts,
+        expiry,
+        purge,
+        segments: Arc::new(segments),
+        history_floor,
+        ..Loading::empty(map, options)
+    };
     loading.floor = checkpoint.max(Versionstamp::from_raw(manifest.tombstone_floor));
     for (time, stamp) in &manifest.times {
         loading.times.note(UnixMillis(*time), Versionstamp::from_raw(*stamp));
@@ -388,61 +396,6 @@ fn remove_strays(env: &Env, manifest: &Manifest) -> Result<(), StorageError> {
         }
         _ => Ok(()),
     }
-}
-
-/// The newest version of every key, in key order, into an empty map.
-fn load_segments(
-    mut map: MapWriter,
-    options: &EngineOptions,
-    segments: Arc<Vec<Arc<Segment>>>,
-    history_floor: u64,
-) -> Result<Loading, StorageError> {
-    let mut counts = Counts::default();
-    let mut expiry = ExpiryIndex::default();
-    let mut loader = map.bulk_loader();
-    let mut merged = MergeIter::new(segments.iter().map(Segment::iter_all).collect());
-    let mut last_key: Option<Vec<u8>> = None;
-    let mut old_versions = OldVersions::above(history_floor);
-    // Values stay on disk once half of the memory is full; the index always fits, or the open fails.
-    let value_budget = options.memory_limit_bytes / 2;
-    while let Some(entry) = merged.next()? {
-        if last_key.as_deref() == Some(entry.key) {
-            old_versions.older(&entry);
-            continue;
-        }
-        old_versions.newest(&entry);
-        let key = last_key.get_or_insert_default();
-        key.clear();
-        key.extend_from_slice(entry.key);
-        if entry.kind == EntryKind::Tombstone {
-            continue;
-        }
-        let long = entry.value.len() >= options.evictable_value_bytes_min as usize
-            && !may_be_header(entry.type_tag, entry.value.len() as u64);
-        let content = if long && counts.value_bytes as u64 > value_budget {
-            Content::NonResident { value_len: entry.value.len() as u32 }
-        } else {
-            Content::Value(entry.value)
-        };
-        if let Some(expires) = entry.expires_at_ms {
-            expiry.change(entry.key.to_vec(), None, Some(expires));
-        }
-        counts.entries += 1;
-        counts.key_bytes += entry.key.len() as i64;
-        counts.value_bytes += entry.value.len() as i64;
-        loader.push(
-            entry.key,
-            NewVersion {
-                stamp: entry.stamp,
-                type_tag: entry.type_tag,
-                expires_at_ms: entry.expires_at_ms,
-                content,
-            },
-        );
-    }
-    loader.finish();
-    let purge = old_versions.finish(&mut map, &segments)?.into();
-    Ok(Loading { counts, expiry, segments, history_floor, purge, ..Loading::empty(map, options) })
 }
 
 fn replay_group(

@@ -34,6 +34,7 @@ fn options(durability: Durability) -> EngineOptions {
             spare_files_max: usize::from(durability == Durability::Fsync),
         },
         reserve_indexes: 16,
+        open_threads: 1,
         compaction: PlanOptions { fan_out: 2, segments_max: 3, small_size_bytes: 1, ..PlanOptions::BUSY },
         group_delay_ns_max: 0,
         ..EngineOptions::default()

@@ -72,7 +72,7 @@ mod table;
 mod tree;
 mod writer;
 
-pub use bulk::BulkLoader;
+pub use bulk::{BulkLoader, BulkRun};
 pub use reader::{Guard, HashPosition, MapReader};
 pub use record::{Content, NewVersion, TYPE_TAGS, Version};
 pub use stats::MapStats;

@@ -197,6 +197,63 @@ impl Slab {
         }
     }
 
+    /// Takes over all memory of `other`: its live blocks are freed here from now on.
+    pub(crate) fn absorb(&mut self, mut other: Slab) {
+        let first = self.regions.len() as u32;
+        for (index, place) in other.regions.iter_mut().enumerate() {
+            let Some(region) = place else { continue };
+            if region.free_chunks == u32::MAX {
+                // SAFETY: the region came from `alloc` with this layout and none of its chunks is open.
+                unsafe { dealloc(region.base.as_ptr(), region_layout()) };
+                *place = None;
+                continue;
+            }
+            for chunk in (0..REGION_CHUNKS).filter(|chunk| region.free_chunks & (1 << chunk) == 0) {
+                // SAFETY: a chunk that is not free is initialized, and `other` is the only one to have it.
+                unsafe {
+                    let chunk = region.base.as_ptr().add(chunk * CHUNK_BYTES).cast::<Chunk>();
+                    (*chunk).region = first + index as u32;
+                }
+            }
+        }
+        self.regions.append(&mut other.regions);
+        self.roomy.extend(other.roomy.drain(..).map(|index| first + index));
+        for (here, there) in self.open.iter_mut().zip(&other.open) {
+            let (head, mut tail) = (*there, *there);
+            if head.is_null() {
+                continue;
+            }
+            // SAFETY: chunks in the lists are initialized; both lists belong to us.
+            unsafe {
+                while !(*tail).next.is_null() {
+                    tail = (*tail).next;
+                }
+                (*tail).next = *here;
+                if !here.is_null() {
+                    (**here).previous = tail;
+                }
+            }
+            *here = head;
+        }
+        let (head, mut tail) = (other.large, other.large);
+        if !head.is_null() {
+            // SAFETY: the lists hold live large blocks only; both belong to us.
+            unsafe {
+                while !(*tail).next.is_null() {
+                    tail = (*tail).next;
+                }
+                (*tail).next = self.large;
+                if !self.large.is_null() {
+                    (*self.large).previous = tail;
+                }
+            }
+            self.large = head;
+            other.large = ptr::null_mut();
+        }
+        self.allocated_bytes += other.allocated_bytes;
+        self.held_bytes += other.held_bytes;
+    }
+
     /// # Safety
     /// `chunk` is initialized, owned by this slab and in no list.
     unsafe fn link(&mut self, chunk: *mut Chunk) {
@@ -471,6 +528,45 @@ mod tests {
         assert_eq!(slab.allocated_bytes(), expected as u64);
         for (block, bytes, fill) in blocks {
             // SAFETY: as above.
+            unsafe {
+                let content = std::slice::from_raw_parts(block.as_ptr(), bytes);
+                assert!(content.iter().all(|&byte| byte == fill));
+                slab.free(block, bytes);
+            }
+        }
+        assert_eq!((slab.allocated_bytes(), slab.held_bytes()), (0, 0));
+        assert!(slab.regions.iter().flatten().count() <= 1, "one region is kept, not more");
+    }
+
+    #[test]
+    fn what_was_absorbed_is_freed_as_its_own() {
+        let mut slab = Slab::new();
+        let mut blocks = Vec::new();
+        let fill = |slab: &mut Slab, count: usize, blocks: &mut Vec<(NonNull<u8>, usize, u8)>| {
+            for round in 0..count {
+                let bytes = 1 + (round * 7919) % 10_000 % (1 + round % 9_000);
+                let block = slab.allocate(bytes);
+                // SAFETY: the block has `bytes` bytes.
+                unsafe { block.write_bytes(round as u8, bytes) };
+                blocks.push((block, bytes, round as u8));
+            }
+        };
+        for count in [0, 1, 3_000, 9_000] {
+            let mut other = Slab::new();
+            fill(&mut other, count, &mut blocks);
+            // Some free blocks and chunks come along, in one of the rounds a whole region.
+            for _ in 0..count / 3 {
+                let Some((block, bytes, _)) = blocks.pop() else { break };
+                // SAFETY: the block is live, of this slab, and is freed once.
+                unsafe { other.free(block, bytes) };
+            }
+            slab.absorb(other);
+            fill(&mut slab, 500, &mut blocks);
+        }
+        let expected: usize = blocks.iter().map(|b| Slab::block_bytes(b.1)).sum();
+        assert_eq!(slab.allocated_bytes(), expected as u64);
+        for (block, bytes, fill) in blocks {
+            // SAFETY: the block is live, was filled, and is freed once.
             unsafe {
                 let content = std::slice::from_raw_parts(block.as_ptr(), bytes);
                 assert!(content.iter().all(|&byte| byte == fill));

@@ -85,6 +85,20 @@ impl Counters {
         }
     }
 
+    /// Adds what was counted of keys and versions elsewhere.
+    pub(crate) fn absorb(&self, other: &Counters) {
+        for (counter, other) in [
+            (&self.entries, &other.entries),
+            (&self.tombstones, &other.tombstones),
+            (&self.versions, &other.versions),
+            (&self.key_bytes, &other.key_bytes),
+            (&self.value_bytes, &other.value_bytes),
+            (&self.nonresident_bytes, &other.nonresident_bytes),
+        ] {
+            counter.set(counter.get() + other.get());
+        }
+    }
+
     /// A version enters (`sign` 1) or leaves (-1) the map's chains.
     pub(crate) fn version(&self, version: Version<'_>, sign: i64) {
         self.versions.add(sign);

@@ -346,9 +346,14 @@ impl Directory {
         (entry, unsafe { Table::from_entry(entry) })
     }
 
-    /// Fills an empty directory with absent keys: each table is made once, with its final size.
-    pub(crate) fn fill(&self, state: &mut TableState, store: &mut Store, records: &[(u64, u64)]) {
-        for &(hash, _) in records {
+    /// Makes the tables of an empty directory for keys with these hashes, each once, with its final size.
+    pub(crate) fn make_tables(
+        &self,
+        state: &mut TableState,
+        store: &mut Store,
+        hashes: impl Iterator<Item = u64>,
+    ) {
+        for hash in hashes {
             state.usage[partition_of(hash)].entries += 1;
         }
         for (partition, usage) in state.usage.iter_mut().enumerate() {
@@ -360,11 +365,15 @@ impl Directory {
                 self.entries[partition].store(entry, Ordering::Release);
             }
         }
+    }
+
+    /// Puts absent keys, each a hash and a record's word, into tables that were made for them.
+    pub(crate) fn fill_tables(&self, records: &[(u64, u64)]) {
         for (index, &(hash, record)) in records.iter().enumerate() {
             if let Some(&(ahead, _)) = records.get(index + 16) {
                 self.prefetch_line(ahead);
             }
-            // SAFETY: the table was made above.
+            // SAFETY: the table was made by `make_tables`.
             let table = unsafe { Table::from_entry(self.entry(hash).load(Ordering::Relaxed)) };
             table.place(hash, record);
         }

@@ -161,9 +161,25 @@ impl Check {
             self.model.insert(key.clone(), vec![put]);
         }
         let mut loader = self.writer.bulk_loader();
-        for (key, chain) in &self.model {
+        // The first keys one by one, the others in runs made on threads of their own.
+        let all: Vec<_> = self.model.iter().collect();
+        let mut chunks = all.chunks(keys.len() / 4 + 1);
+        for (key, chain) in chunks.next().unwrap_or_default() {
             loader.push(key, chain[0].new_version());
         }
+        let runs: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = chunks
+                .map(|chunk| {
+                    let mut run = loader.run();
+                    scope.spawn(move || {
+                        chunk.iter().for_each(|(key, chain)| run.push(key, chain[0].new_version()));
+                        run
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        runs.into_iter().for_each(|run| loader.append(run));
         loader.finish();
     }
 

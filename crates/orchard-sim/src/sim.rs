@@ -192,6 +192,7 @@ impl Simulation {
             ),
             reserve_indexes: pick(&random, &[2, 10, 1_000]),
             snapshot_age_ms_max: 60_000,
+            open_threads: 1,
             group_delay_ns_max: 0,
             checkpoint_log_bytes: 0,
             evictable_value_bytes_min: pick(&random, &[1, 64]),

@@ -45,6 +45,7 @@ pub fn world(disk: &FaultDisk, seed: u64) -> Env {
 pub fn small_options() -> EngineOptions {
     let mut options = EngineOptions {
         reserve_indexes: 8,
+        open_threads: 1,
         checkpoint_log_bytes: 0,
         group_delay_ns_max: 0,
         ..EngineOptions::default()

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
 
+#[path = "server/common/mod.rs"]
 mod common;
 
 use common::{TestServer, options};

@@ -2,9 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
 
-mod common;
-
-use common::{Client, TestServer, options};
+use crate::common::{Client, TestServer, options};
 use orcharddb::{Db, KeyPart, Value};
 use serde_json::{Value as Json, json};
 

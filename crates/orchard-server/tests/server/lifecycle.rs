@@ -2,9 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
 
-mod common;
-
-use common::{TestServer, options};
+use crate::common::{TestServer, options};
 use orchard_env::fault::{FaultDisk, FaultPlan};
 use orchard_env::{Env, SystemClock, SystemRandom};
 use orchard_server::ServerOptions;

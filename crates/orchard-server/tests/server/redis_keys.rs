@@ -2,10 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
 
-mod common;
-
-use common::TestServer;
-use common::redis::RedisClient;
+use crate::common::TestServer;
+use crate::common::redis::RedisClient;
 use orcharddb::{Db, KeyPart};
 use std::collections::BTreeMap;
 
@@ -305,7 +303,7 @@ fn what_expired_is_gone_for_watchers_and_readers() {
 #[test]
 fn everything_survives_in_a_directory() {
     let directory = tempfile::tempdir().expect("a directory");
-    let start = || TestServer::start(Db::open(directory.path()).expect("it opens"), common::options());
+    let start = || TestServer::start(Db::open(directory.path()).expect("it opens"), crate::common::options());
     let server = start();
     server.redis().check(&[
         ("SET k v", "+OK"),

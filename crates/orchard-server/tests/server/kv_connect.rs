@@ -2,9 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by it")]
 
-mod common;
-
-use common::{Reply, TestServer, options};
+use crate::common::{Reply, TestServer, options};
 use denokv_proto::datapath as pb;
 use orchard_server::{Secret, ServerOptions};
 use orcharddb::{Db, Value};
@@ -364,7 +362,7 @@ fn collections_are_arrays_and_objects() {
 
 /// A watch on a connection of its own.
 struct Watching {
-    client: common::Client,
+    client: crate::common::Client,
     buffer: Vec<u8>,
 }
 

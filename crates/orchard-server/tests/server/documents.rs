@@ -2,9 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
 
-mod common;
-
-use common::{Reply, TestServer};
+use crate::common::{Reply, TestServer};
 use orcharddb::{IntoKey, UnixMillis, Value, ValueType};
 use serde_json::json;
 

@@ -2,9 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
 
-mod common;
-
-use common::{Reply, TestServer, options};
+use crate::common::{Reply, TestServer, options};
 use orcharddb::{Db, IntoKey, KeyPart, Options, Value, ValueType, limits};
 
 fn stored(server: &TestServer, key: impl IntoKey) -> Value {
@@ -221,7 +219,7 @@ fn what_cannot_be_stored_is_refused() {
 #[test]
 fn the_largest_value_fits_and_one_byte_more_does_not() {
     let options = Options { durability: orcharddb::Durability::None, ..Options::default() };
-    let server = TestServer::start(options.memory().expect("it opens"), common::options());
+    let server = TestServer::start(options.memory().expect("it opens"), crate::common::options());
     let mut body = vec![b'v'; limits::VALUE_SIZE_BYTES_MAX];
     assert_eq!(server.put("/v1/kv/k", "application/octet-stream", &body).status, 200);
     assert_eq!(server.get("/v1/kv/k").body, body);

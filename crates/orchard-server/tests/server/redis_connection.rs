@@ -2,10 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
 
-mod common;
-
-use common::redis::request;
-use common::{TestServer, options};
+use crate::common::redis::request;
+use crate::common::{TestServer, options};
 use orchard_server::{Secret, ServerOptions};
 use orcharddb::Db;
 use std::net::Shutdown;

@@ -2,9 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
 
-mod common;
-
-use common::TestServer;
+use crate::common::TestServer;
 use orcharddb::{Value, ValueType};
 
 const NOT_INTEGER: &str = "-ERR value is not an integer or out of range";

@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
-mod common;
-
-use common::TestServer;
-use common::redis::{RedisClient, request};
+use crate::common::TestServer;
+use crate::common::redis::{RedisClient, request};
 
 /// Until `count` clients wait.
 fn await_blocked(client: &mut RedisClient, count: usize) {

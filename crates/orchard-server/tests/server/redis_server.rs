@@ -2,10 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
 
-mod common;
-
-use common::TestServer;
-use common::redis::request;
+use crate::common::TestServer;
+use crate::common::redis::request;
 
 #[test]
 fn bitmaps_are_strings() {

@@ -3,9 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
 
-mod common;
-
-use common::TestServer;
+use crate::common::TestServer;
 use std::process::Command;
 
 /// The commands of the README's `console` block and their output.
@@ -55,7 +53,7 @@ fn the_readme_session_is_what_happens() {
         eprintln!("no curl here: left out");
         return;
     }
-    let readme = include_str!("../../../README.md");
+    let readme = include_str!("../../../../README.md");
     let steps = session(readme);
     assert!(steps.len() >= 10, "{} commands", steps.len());
     let server = TestServer::memory();

@@ -1,0 +1,26 @@
+//! The server over real sockets. One program for all of it, since each one more is linked with the whole server; `logs.rs` has
+//! its own, because a process has one log.
+
+mod common;
+
+mod batches;
+mod commits;
+mod databases;
+mod documents;
+mod elements;
+mod entries;
+mod feeds;
+mod guard;
+mod kv_connect;
+mod lifecycle;
+mod lists;
+mod plain;
+mod protocols;
+mod queues;
+mod readme;
+mod redis_collections;
+mod redis_connection;
+mod redis_keys;
+mod redis_server;
+mod redis_strings;
+mod trust;

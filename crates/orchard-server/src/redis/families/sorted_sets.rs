@@ -334,10 +334,14 @@ fn zscan(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> 
     let page = scan_page(cx, args, cursor)?;
     let mut zset = zset(cx, args.at(1))?;
     let limit = if zset.is_packed() { usize::MAX } else { page.count };
-    let members = zset.page(page.after.as_deref(), limit)?;
+    let mut members = zset.page(page.after.as_deref(), limit)?;
     let next = if members.len() < limit { None } else { members.last().map(|(name, _)| name.clone()) };
     let is_small =
         zset.is_packed() && members.iter().all(|(name, _)| name.len() <= SMALL_MEMBER_SIZE_BYTES_MAX);
+    if is_small {
+        // All of it, so that there is no cursor to keep in step: in the order of scores, as Redis keeps small ones.
+        members.sort_by(|left, right| left.1.total_cmp(&right.1).then_with(|| left.0.cmp(&right.0)));
+    }
     let mut items = Vec::new();
     for (name, score) in members {
         if page.matches(&name) {

@@ -33,6 +33,9 @@ fn options(durability: Durability) -> EngineOptions {
             // One level recycles its log files, the other removes them.
             spare_files_max: usize::from(durability == Durability::Fsync),
         },
+        // What a checkpoint retires is used again or removed at once.
+        log_retention_ms: 0,
+        log_retention_bytes: 0,
         reserve_indexes: 16,
         open_threads: 1,
         compaction: PlanOptions { fan_out: 2, segments_max: 3, small_size_bytes: 1, ..PlanOptions::BUSY },
@@ -342,13 +345,36 @@ fn a_merge_of_new_segments_keeps_the_tombstones_that_older_ones_need() {
     check(&disk.kill(), Durability::Fsync, &run, run.states.len() - 1, "after a partial merge");
 }
 
+#[test]
+fn a_deleted_range_stays_deleted_behind_a_checkpoint() {
+    let disk = FaultDisk::new(1);
+    let engine = open(&disk, Durability::Fsync).expect("an empty disk opens");
+    let mut run = Run { states: vec![State::new()], acknowledged: 0, newest: Versionstamp::ZERO };
+    // More than are deleted one by one.
+    let many: Vec<_> = (0..200u8).map(|number| (vec![b'k', number], Some(vec![number]))).collect();
+    run.submit(&engine, &many).expect("taken");
+    engine.checkpoint().expect("written");
+    let range = Operation::DeleteRange { end: None };
+    engine
+        .submit(&Commit::new().mutate(SpaceId::DEFAULT, Key::new("k").expect("short"), range))
+        .outcome
+        .expect("taken");
+    engine.checkpoint().expect("written");
+    assert_eq!(state_of(&engine), State::new());
+    engine.close().expect("closed");
+    drop(engine);
+    let engine = open(&disk.kill(), Durability::Fsync).expect("opens");
+    assert_eq!(state_of(&engine), State::new(), "what the range hid has come back");
+}
+
 /// Brings each known bug back and shows that the tests above notice. Only in a build with the feature `mutants`.
 #[cfg(feature = "mutants")]
 #[test]
 fn each_known_bug_is_caught() {
     use orchard_engine::mutants::{self, Mutant};
-    let checks: [(&str, fn()); 5] = [
+    let checks: [(&str, fn()); 6] = [
         ("partial merge", a_merge_of_new_segments_keeps_the_tombstones_that_older_ones_need),
+        ("a deleted range", a_deleted_range_stays_deleted_behind_a_checkpoint),
         ("a refusal waits", a_refusal_waits_for_what_it_rests_on),
         ("expiry and refusal", an_expired_entry_is_absent_for_checks_and_refused_commits_leave_nothing),
         ("crash everywhere", || crash_everywhere(Durability::Fsync)),

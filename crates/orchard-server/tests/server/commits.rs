@@ -1,7 +1,5 @@
 //! `POST /v1/commit`.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
-
 use crate::common::{Reply, TestServer};
 use orcharddb::{KeyPart, Value};
 use serde_json::{Value as Json, json};

@@ -1,7 +1,5 @@
 //! `?db=`: the same keys in databases by name.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
-
 use crate::common::TestServer;
 use serde_json::json;
 

@@ -1,7 +1,5 @@
 //! Parts of JSON documents, merge patches, numbers and expiry, and entries as they were.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
-
 use crate::common::{Reply, TestServer};
 use orcharddb::{IntoKey, UnixMillis, Value, ValueType};
 use serde_json::json;

@@ -1,7 +1,5 @@
 //! `/v1/lists`: elements of lists over HTTP.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
-
 use crate::common::{Reply, TestServer};
 use serde_json::json;
 

@@ -1,7 +1,5 @@
 //! `/v1/kv/{part}/..`: types, ETags, conditions, limits.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
-
 use crate::common::{Reply, TestServer, options};
 use orcharddb::{Db, IntoKey, KeyPart, Options, Value, ValueType, limits};
 

@@ -1,7 +1,5 @@
 //! `/v1/changes` and `/v1/watch`: server-sent events.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
-
 use crate::common::{Client, TestServer, options};
 use orcharddb::{Db, KeyPart, Value};
 use serde_json::{Value as Json, json};

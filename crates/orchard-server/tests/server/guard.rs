@@ -1,7 +1,5 @@
 //! Who is refused: web pages of other origins, foreign hosts, clients without the token.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
-
 use crate::common::{TestServer, options};
 use orchard_server::{Secret, ServeError, ServerOptions, serve};
 use orcharddb::Db;

@@ -1,7 +1,5 @@
 //! KV Connect over real sockets: the exchange, the endpoints, and what is refused how.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by it")]
-
 use crate::common::{Reply, TestServer, options};
 use denokv_proto::datapath as pb;
 use orchard_server::{Secret, ServerOptions};

@@ -1,7 +1,5 @@
 //! Probes, numbers, graceful stop, and a disk that fails.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
-
 use crate::common::{TestServer, options};
 use orchard_env::fault::{FaultDisk, FaultPlan};
 use orchard_env::{Env, SystemClock, SystemRandom};

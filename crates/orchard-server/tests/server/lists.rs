@@ -1,7 +1,5 @@
 //! `GET /v1/kv`: ranges, pages, cursors, streams.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
-
 use crate::common::{TestServer, options};
 use orcharddb::{Commit, Db, IntoKey, KeyPart, SpaceId};
 use serde_json::{Value as Json, json};

@@ -1,6 +1,14 @@
 //! The server over real sockets. One program for all of it, since each one more is linked with the whole server; `logs.rs` has
 //! its own, because a process has one log.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by it"
+)]
+
 mod common;
 
 mod batches;

@@ -1,7 +1,5 @@
 //! The original plain routes, as people use them with curl.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
-
 use crate::common::{TestServer, options};
 use orcharddb::{Db, Value};
 

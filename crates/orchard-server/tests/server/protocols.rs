@@ -1,7 +1,5 @@
 //! What the listener makes of a connection's bytes: protocols, halves, pipelines, floods.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
-
 use crate::common::{Client, TestServer, options};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Bytes;

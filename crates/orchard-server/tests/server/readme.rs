@@ -1,8 +1,6 @@
 //! The README's curl session, command by command, against a server: what stands behind a `$` is run, and the lines below it
 //! are what must come out, `…` for anything.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
-
 use crate::common::TestServer;
 use std::process::Command;
 

@@ -1,7 +1,5 @@
 //! Lists, hashes, sets and sorted sets of the Redis protocol, small and large, and who waits for their elements.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
-
 use crate::common::TestServer;
 use crate::common::redis::{RedisClient, request};
 

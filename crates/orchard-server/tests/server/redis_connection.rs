@@ -1,7 +1,5 @@
 //! The Redis protocol: framing, access, pipelines, and the commands about the connection itself.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
-
 use crate::common::redis::request;
 use crate::common::{TestServer, options};
 use orchard_server::{Secret, ServerOptions};

@@ -1,7 +1,5 @@
 //! Keys, databases and transactions over the Redis protocol.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
-
 use crate::common::TestServer;
 use crate::common::redis::RedisClient;
 use orcharddb::{Db, KeyPart};

@@ -1,7 +1,5 @@
 //! The Redis protocol: bitmaps, publish and subscribe, keyspace notifications, and the server about itself.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
-
 use crate::common::TestServer;
 use crate::common::redis::request;
 

@@ -1,7 +1,5 @@
 //! Strings over the Redis protocol, reply by reply as Redis 7.0 gives them.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
-
 use crate::common::TestServer;
 use orcharddb::{Value, ValueType};
 

@@ -1,7 +1,5 @@
 //! Many clients at once: no increment is lost, and no reader sees half of a transfer.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by it")]
-
 use crate::common::{Client, TestServer};
 use orcharddb::{Commit, KeyPart, SpaceId, Value, tuple};
 use serde_json::{Value as Json, json};

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use num_bigint::{BigInt, Sign};
 use orcharddb::UnixMillis;
+use std::ops::Range;
 
 /// Bigints over this many bytes are shown in hexadecimal: decimal digits take quadratic time.
 const DECIMAL_BYTES_MAX: u64 = 1_024;
@@ -192,17 +193,26 @@ impl<'a> Renderer<'a, '_> {
     /// Properties up to the tag that ends them, in braces.
     fn properties(&mut self, end: u8, depth: usize) -> Option<u64> {
         self.put("{")?;
-        let mut count = 0;
+        let mut names = Vec::new();
         while !self.reader.ends(end) {
-            if count > 0 {
+            if !names.is_empty() {
                 self.put(",")?;
             }
+            let start = self.out.len();
             self.key(depth + 1)?;
+            names.push(start..self.out.len());
             self.value(depth + 1)?;
-            count += 1;
         }
         self.put("}")?;
-        (self.reader.varint()? == count).then_some(count)
+        let count = names.len() as u64;
+        (self.are_distinct(names) && self.reader.varint()? == count).then_some(count)
+    }
+
+    /// Whether no two of these parts of the output are the same text: V8 writes no property twice.
+    fn are_distinct(&self, mut parts: Vec<Range<usize>>) -> bool {
+        let text = |part: &Range<usize>| self.out.get(part.clone());
+        parts.sort_unstable_by(|left, right| text(left).cmp(&text(right)));
+        parts.iter().zip(parts.iter().skip(1)).all(|(left, right)| text(left) != text(right))
     }
 
     fn dense(&mut self, length: u64, depth: usize) -> Option<()> {

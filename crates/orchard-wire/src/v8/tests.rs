@@ -79,6 +79,9 @@ fn renderings_come_back() {
         r#"{"$buffer":"AA==","max_byte_length":9}"#,
         r#"{"$regexp":"日","flags":"gimyusd"}"#,
         r#"{"$utf16:ANg=":1}"#,
+        r#"{"$regexp":{"$utf16":"ANg="},"flags":""}"#,
+        r#"{"$boxed":{"$utf16":"ANg="}}"#,
+        r#"{"$error":{"name":"Error","message":{"$utf16":"ANg="}}}"#,
         r#"{"5":1,"x":2,"日":3}"#,
         "1e300",
         "-0.0",
@@ -179,6 +182,9 @@ fn hostile_values_are_raw_and_small() {
     large.resize(large.len() + (1 << 20), 0xff);
     assert!(json(&large).starts_with(r#"{"$bigint":"0xfff"#));
     assert_eq!(from_json(json(&large).as_bytes()), Ok(large));
+    // A property twice.
+    let twice = hex("ff0f6f220161490222016149047b02");
+    assert!(json(&twice).starts_with(r#"{"$raw""#), "{}", json(&twice));
     for bytes in ["", "ff", "ff0f", "00", "ff0b30", "ff0f3030", "ff0f5e00", "ff0f41ffffffff0f", "ff0f2d"] {
         assert!(json(&hex(bytes)).starts_with(r#"{"$raw""#), "{bytes}");
     }

@@ -298,6 +298,15 @@ fn push_utf16(out: &mut Vec<u8>, units: &[u8]) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// A string where nothing else may stand: JSON's own, or the form for lone surrogates.
+fn push_string(out: &mut Vec<u8>, json: &Json) -> Option<()> {
+    match json {
+        Json::String(text) => push_text(out, text),
+        other => push_utf16(out, &BASE64.decode(single(other, "$utf16")?).ok()?).ok()?,
+    }
+    Some(())
+}
+
 /// Properties as the content of `entries`.
 struct Entries<'w> {
     writer: &'w mut Writer,
@@ -467,7 +476,8 @@ fn form<'de, A: MapAccess<'de>>(
         "$regexp" => {
             writer.begin();
             writer.out.push(b'R');
-            push_text(&mut writer.out, &map.next_value::<String>()?);
+            let pattern = map.next_value::<Json>()?;
+            push_string(&mut writer.out, &pattern).ok_or_else(|| wrong("a string, or its $utf16"))?;
             let flags: String = rest(&mut map, "flags")?.unwrap_or_default();
             let mut bits = 0;
             for flag in flags.chars() {
@@ -590,17 +600,17 @@ fn boxed(writer: &mut Writer, json: &Json) -> Option<()> {
     match json {
         Json::Bool(truth) => writer.out.push(if *truth { b'y' } else { b'x' }),
         Json::Number(content) => number(&mut writer.out, content.as_f64()?),
-        Json::String(text) => {
+        Json::String(_) => {
             writer.out.push(b's');
-            push_text(&mut writer.out, text);
+            push_string(&mut writer.out, json)?;
         }
         other => {
             if let Some(text) = single(other, "$bigint") {
                 writer.out.push(b'z');
                 push_bigint_digits(&mut writer.out, &bigint(text)?);
-            } else if let Some(text) = single(other, "$utf16") {
+            } else if single(other, "$utf16").is_some() {
                 writer.out.push(b's');
-                push_utf16(&mut writer.out, &BASE64.decode(text).ok()?).ok()?;
+                push_string(&mut writer.out, other)?;
             } else {
                 number(&mut writer.out, special_number(single(other, "$number")?)?);
             }
@@ -655,14 +665,8 @@ impl<'de> Visitor<'de> for ErrorParts<'_> {
         for (tag, text) in [(b'm', message), (b's', stack)] {
             let Some(text) = text else { continue };
             writer.out.push(tag);
-            match (&text, single(&text, "$utf16")) {
-                (Json::String(text), _) => push_text(&mut writer.out, text),
-                (_, Some(units)) => {
-                    let units = BASE64.decode(units).map_err(A::Error::custom)?;
-                    push_utf16(&mut writer.out, &units).map_err(A::Error::custom)?;
-                }
-                _ => return Err(A::Error::custom("message and stack are strings")),
-            }
+            push_string(&mut writer.out, &text)
+                .ok_or_else(|| A::Error::custom("message and stack are strings, or their $utf16"))?;
         }
         if let Some(cause) = cause {
             writer.out.push(b'c');

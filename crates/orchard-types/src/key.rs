@@ -27,6 +27,8 @@ impl SpaceId {
     pub const QUEUES: SpaceId = SpaceId(0xffff_ff03);
     /// Users.
     pub const USERS: SpaceId = SpaceId(0xffff_ff04);
+    /// When elements of collections expire.
+    pub const ALARMS: SpaceId = SpaceId(0xffff_ff05);
 
     /// Whether it is a user's database, rather than the system's.
     pub const fn is_database(self) -> bool {

@@ -2,6 +2,7 @@
 
 use crate::drive::Drivers;
 use crate::error::Error;
+use crate::expired::ExpiryListener;
 use crate::scan::{Scan, ScanOptions};
 use crate::snapshot::Snapshot;
 use crate::transaction::{self, Transaction};
@@ -120,6 +121,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn expiry_listener(&self) -> &ExpiryListener {
+        &self.drivers.expiry_listener
+    }
+
     /// Whether it takes no more commits.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::SeqCst)

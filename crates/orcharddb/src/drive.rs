@@ -1,5 +1,8 @@
 //! The threads that drive an engine: one for the log, one for upkeep.
 
+use crate::collection::clean_expired;
+use crate::expired::ExpiryListener;
+use orchard_engine::commit::Submitted;
 use orchard_engine::compaction::PlanOptions;
 use orchard_engine::engine::Engine;
 use orchard_engine::error::CommitError;
@@ -39,6 +42,7 @@ const SETTLED_ROUNDS: u64 = 20;
 pub(crate) struct Drivers {
     engine: Arc<Engine>,
     upkeep_stop: Arc<(Mutex<bool>, Condvar)>,
+    pub(crate) expiry_listener: Arc<ExpiryListener>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -46,14 +50,20 @@ impl Drivers {
     /// Starts the threads.
     pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<Drivers> {
         let upkeep_stop = Arc::new((Mutex::new(false), Condvar::new()));
-        let drivers =
-            Drivers { engine: engine.clone(), upkeep_stop: upkeep_stop.clone(), threads: Mutex::default() };
+        let expiry_listener = Arc::new(ExpiryListener::default());
+        let drivers = Drivers {
+            engine: engine.clone(),
+            upkeep_stop: upkeep_stop.clone(),
+            expiry_listener: expiry_listener.clone(),
+            threads: Mutex::default(),
+        };
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| Builder::new().name(name.into()).spawn(run);
         let log_engine = engine.clone();
         let log = spawn("orchard-log", Box::new(move || drive_log(&log_engine)))?;
         drivers.threads.lock().push(log);
         let upkeep_engine = engine.clone();
-        let upkeep = spawn("orchard-upkeep", Box::new(move || keep_up(&upkeep_engine, &upkeep_stop)))?;
+        let run = move || keep_up(&upkeep_engine, &upkeep_stop, &expiry_listener);
+        let upkeep = spawn("orchard-upkeep", Box::new(run))?;
         drivers.threads.lock().push(upkeep);
         Ok(drivers)
     }
@@ -96,11 +106,30 @@ fn drive_log(engine: &Engine) {
     }
 }
 
-/// Deletes what has expired, a few commits ahead of the disk.
-fn sweep(engine: &Engine) {
+/// Deletes what has expired, entries and elements, a few commits ahead of the disk.
+fn sweep(engine: &Engine, listener: &ExpiryListener) {
+    run_ahead(engine, || {
+        let commit = engine.sweep_commit(SWEEP_BATCH)?;
+        let submitted = engine.submit(&commit);
+        if submitted.outcome.is_ok() {
+            listener.tell_swept(&commit, submitted.depends_on);
+        }
+        Some(submitted)
+    });
+    run_ahead(engine, || {
+        let (submitted, expired) = clean_expired(engine, SWEEP_BATCH)?;
+        if submitted.outcome.is_ok() {
+            listener.tell(&expired, submitted.depends_on);
+        }
+        Some(submitted)
+    });
+}
+
+/// Submits until there is nothing more to do, a few commits ahead of the disk.
+fn run_ahead(engine: &Engine, mut submit: impl FnMut() -> Option<Submitted>) {
     let level = engine.options().durability;
     let mut in_flight = VecDeque::new();
-    while let Some(submitted) = engine.sweep_expired(SWEEP_BATCH) {
+    while let Some(submitted) = submit() {
         if submitted.outcome.is_err() {
             break;
         }
@@ -126,7 +155,7 @@ fn erase(engine: &Engine) -> bool {
     true
 }
 
-fn keep_up(engine: &Engine, stop: &(Mutex<bool>, Condvar)) {
+fn keep_up(engine: &Engine, stop: &(Mutex<bool>, Condvar), listener: &ExpiryListener) {
     let mut round = 0u64;
     let mut commits = engine.commits();
     let mut quiet_rounds = 0u64;
@@ -153,7 +182,7 @@ fn keep_up(engine: &Engine, stop: &(Mutex<bool>, Condvar)) {
         if engine.poisoned().is_some() {
             continue;
         }
-        sweep(engine);
+        sweep(engine, listener);
         while let Some(submitted) = engine.erase_orphans(ORPHAN_BATCH) {
             engine.notify_work();
             // What goes on in the background does not fill the queue before the commits of others.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use orchard_types::{Key, SpaceId, Value};
 
 macro_rules! handle {
-    ($handle:ident, $type:ident, $name:ident, $name_in:ident, $what:literal) => {
+    ($handle:ident, $type:ident, $name:ident, $name_in:ident, $what:literal, $count:expr) => {
         #[doc = concat!("A ", $what, " of a database; each operation is a commit of its own. See [`", stringify!($type), "`].")]
         pub struct $handle {
             db: Db,
@@ -38,7 +38,7 @@ macro_rules! handle {
             /// # Errors
             /// As [`Self::snapshot`].
             pub fn len(&self) -> Result<u64, Error> {
-                Ok(self.snapshot()?.len())
+                $count(&mut self.snapshot()?)
             }
 
             /// Whether there are none.
@@ -46,7 +46,7 @@ macro_rules! handle {
             /// # Errors
             /// As [`Self::snapshot`].
             pub fn is_empty(&self) -> Result<bool, Error> {
-                Ok(self.snapshot()?.is_empty())
+                Ok(self.len()? == 0)
             }
 
             /// Changes it, and blocks until that is as durable as the database promises. `change` runs under the commit
@@ -69,10 +69,10 @@ macro_rules! handle {
     };
 }
 
-handle!(DbList, List, list, list_in, "list");
-handle!(DbHash, Hash, hash, hash_in, "hash");
-handle!(DbSet, Set, set, set_in, "set");
-handle!(DbZSet, ZSet, zset, zset_in, "sorted set");
+handle!(DbList, List, list, list_in, "list", |list: &mut List<_>| Ok(list.len()));
+handle!(DbHash, Hash, hash, hash_in, "hash", |hash: &mut Hash<_>| hash.len());
+handle!(DbSet, Set, set, set_in, "set", |set: &mut Set<_>| Ok(set.len()));
+handle!(DbZSet, ZSet, zset, zset_in, "sorted set", |zset: &mut ZSet<_>| Ok(zset.len()));
 
 impl DbList {
     /// Appends an element.

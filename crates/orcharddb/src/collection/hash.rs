@@ -1,5 +1,6 @@
-//! Hashes: fields with values.
+//! Hashes: fields with values, which may expire one by one.
 
+use super::expiring::{BY_NAME_EXPIRING, Element, Expiring};
 use super::layout::{self, BY_NAME, Layout};
 use super::random;
 use super::view::View;
@@ -7,13 +8,21 @@ use crate::error::Error;
 use crate::scan::ScanOptions;
 use crate::transaction::Transaction;
 use bytes::Bytes;
-use orchard_types::{CollectionId, Expiry, Key, SpaceId, Value, ValueType, limits};
+use orchard_types::{CollectionId, Expiry, Key, SpaceId, UnixMillis, Value, ValueType, limits};
 
 #[derive(Debug, Clone)]
 enum State {
     /// In the order in which the fields came.
     Packed(Vec<(Bytes, Value)>),
-    Elements(CollectionId, u64),
+    /// The count includes fields that have expired and are not taken away yet.
+    Elements(CollectionId, u64, Expiring),
+}
+
+/// What an elements layout holds of a field.
+enum Held {
+    Stays(Value),
+    /// It may have expired.
+    Expires(Element),
 }
 
 /// A hash, read through a snapshot or a transaction. It is absent exactly if it is empty.
@@ -50,23 +59,38 @@ impl<V: View> Hash<V> {
                     }
                     State::Packed(fields)
                 }
-                Layout::Elements(id, count, _) => State::Elements(id, count),
+                Layout::Elements(id, count, mut rest) => {
+                    State::Elements(id, count, Expiring::read(&mut rest)?)
+                }
             },
         };
         Ok(Hash { view, space, key, state })
     }
 
-    /// Number of fields.
-    pub fn len(&self) -> u64 {
+    /// Number of fields. It costs the number of those that have expired and are not taken away yet.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn len(&mut self) -> Result<u64, Error> {
         match &self.state {
-            State::Packed(fields) => fields.len() as u64,
-            State::Elements(_, count) => *count,
+            State::Packed(fields) => Ok(fields.len() as u64),
+            State::Elements(id, count, expiring) => {
+                Ok(count.saturating_sub(expiring.expired(&mut self.view, *id)?))
+            }
         }
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn is_empty(&mut self) -> Result<bool, Error> {
+        match &self.state {
+            State::Packed(fields) => Ok(fields.is_empty()),
+            State::Elements(id, count, expiring) => {
+                Ok(*count <= expiring.count && !expiring.is_any_there(&mut self.view, *id)?)
+            }
+        }
     }
 
     /// Whether the hash is one value.
@@ -79,17 +103,39 @@ impl<V: View> Hash<V> {
     /// # Errors
     /// [`Error::Read`]
     pub fn get(&mut self, field: impl AsRef<[u8]>) -> Result<Option<Value>, Error> {
+        Ok(self.get_expiring(field)?.map(|(value, _)| value))
+    }
+
+    /// The value of a field, and when the field expires, if it does so of its own.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn get_expiring(
+        &mut self,
+        field: impl AsRef<[u8]>,
+    ) -> Result<Option<(Value, Option<UnixMillis>)>, Error> {
         let field = field.as_ref();
-        match &self.state {
-            State::Packed(fields) => {
-                let found = fields.iter().find(|(name, _)| name.as_ref() == field);
-                Ok(found.map(|(_, value)| value.clone()))
+        if let State::Packed(fields) = &self.state {
+            let found = fields.iter().find(|(name, _)| name.as_ref() == field);
+            return Ok(found.map(|(_, value)| (value.clone(), None)));
+        }
+        let now = self.view.time();
+        Ok(match self.held(field)? {
+            None => None,
+            Some(Held::Stays(value)) => Some((value, None)),
+            Some(Held::Expires(element)) => {
+                Some((element.value, Some(element.at))).filter(|_| element.at > now)
             }
-            State::Elements(id, _) => {
-                let key = layout::key(*id, &[&[BY_NAME], &layout::name_in_key(field)]);
-                let entry = self.view.entry(SpaceId::ELEMENTS, &key)?;
-                entry.map(|entry| layout::found(field, entry.value)).transpose()
-            }
+        })
+    }
+
+    /// What is stored under a field's name in the elements layout.
+    fn held(&mut self, field: &[u8]) -> Result<Option<Held>, Error> {
+        let State::Elements(id, _, expiring) = &self.state else { return Ok(None) };
+        let key = layout::key(*id, &[&[BY_NAME], &layout::name_in_key(field)]);
+        match self.view.entry(SpaceId::ELEMENTS, &key)? {
+            Some(entry) => Ok(Some(Held::Stays(layout::found(field, entry.value)?))),
+            None => Ok(expiring.get(&mut self.view, *id, field)?.map(Held::Expires)),
         }
     }
 
@@ -116,17 +162,23 @@ impl<V: View> Hash<V> {
                 });
                 Ok(fields.iter().skip(first).take(limit).cloned().collect())
             }
-            State::Elements(id, _) => {
-                let range = match after {
+            State::Elements(id, _, expiring) => {
+                let after = after.map(layout::name_in_key);
+                let range = match &after {
                     None => layout::family(*id, BY_NAME),
-                    Some(name) => layout::family_behind(*id, BY_NAME, &layout::name_in_key(name)),
+                    Some(name_in_key) => layout::family_behind(*id, BY_NAME, name_in_key),
                 };
                 let options = ScanOptions { limit: Some(limit), ..ScanOptions::default() };
                 let entries = self.view.entries(SpaceId::ELEMENTS, range, options)?;
-                let split = |entry: orchard_types::Entry| {
-                    layout::split_element(layout::behind_family(&entry.key), entry.value)
-                };
-                entries.into_iter().map(split).collect()
+                let stays = entries.into_iter().map(|entry| (layout::behind_family(&entry.key), entry.value));
+                let mut found: Vec<(Bytes, Value)> = stays.collect();
+                if expiring.count > 0 {
+                    let expires = expiring.page(&mut self.view, *id, after.as_deref(), limit)?;
+                    found.extend(expires.into_iter().map(|(name, element)| (name, element.value)));
+                    found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+                    found.truncate(limit);
+                }
+                found.into_iter().map(|(name, value)| layout::split_element(name, value)).collect()
             }
         }
     }
@@ -140,9 +192,28 @@ impl<V: View> Hash<V> {
         match &self.state {
             State::Packed(fields) if fields.is_empty() => Ok(None),
             State::Packed(fields) => Ok(fields.get(below(fields.len())).cloned()),
-            State::Elements(id, _) => random::element(&mut self.view, *id, BY_NAME, below)?
-                .map(|entry| layout::split_element(layout::behind_family(&entry.key), entry.value))
-                .transpose(),
+            State::Elements(id, count, expiring) => {
+                const TRIES: usize = 8;
+                let (id, now) = (*id, self.view.time());
+                let all = usize::try_from(*count).unwrap_or(usize::MAX);
+                let stay = usize::try_from(count.saturating_sub(expiring.count)).unwrap_or(usize::MAX);
+                if stay == all || below(all.max(1)) < stay {
+                    let found = random::element(&mut self.view, id, BY_NAME, below)?;
+                    let split = found
+                        .map(|entry| layout::split_element(layout::behind_family(&entry.key), entry.value));
+                    return split.transpose();
+                }
+                for _ in 0..TRIES {
+                    let found = random::element(&mut self.view, id, BY_NAME_EXPIRING, &mut below)?;
+                    let Some(entry) = found else { break };
+                    let element = Element::of(entry.value)?;
+                    if element.is_there(now) {
+                        return layout::split_element(layout::behind_family(&entry.key), element.value)
+                            .map(Some);
+                    }
+                }
+                Ok(self.page(None, 1)?.pop())
+            }
         }
     }
 
@@ -164,13 +235,12 @@ impl Hash<&mut Transaction<'_>> {
         Ok(self.extend([(field.into(), value.into())])? == 1)
     }
 
-    /// Writes fields; how many are new.
+    /// Writes fields; how many are new. They expire with the hash alone, also those that had an expiry of their own.
     ///
     /// # Errors
     /// As [`Hash::set`].
     pub fn extend(&mut self, fields: impl IntoIterator<Item = (Bytes, Value)>) -> Result<u64, Error> {
-        let before = self.len();
-        let mut changed = false;
+        let (mut added, mut changed) = (0, false);
         for (field, value) in fields {
             layout::check_value(&value)?;
             changed = true;
@@ -178,26 +248,128 @@ impl Hash<&mut Transaction<'_>> {
                 State::Packed(fields) => {
                     match fields.iter_mut().find(|(name, _)| *name == field) {
                         Some((_, found)) => *found = value,
-                        None => fields.push((field, value)),
+                        None => {
+                            fields.push((field, value));
+                            added += 1;
+                        }
                     }
                     if fields.len() > limits::COLLECTION_PACKED_ELEMENTS_MAX {
-                        self.save();
+                        self.save()?;
                     }
                 }
-                State::Elements(id, _) => {
+                State::Elements(id, ..) => {
                     let id = *id;
-                    let is_new = self.get(&field)?.is_none();
-                    if let State::Elements(_, count) = &mut self.state {
-                        *count += u64::from(is_new);
+                    let (is_new, is_more) = match self.held(&field)? {
+                        None => (true, true),
+                        Some(Held::Stays(_)) => (false, false),
+                        Some(Held::Expires(element)) => {
+                            self.drop_expiring(&field, element.at);
+                            (!element.is_there(self.view.now()), true)
+                        }
+                    };
+                    if let State::Elements(_, count, _) = &mut self.state {
+                        *count += u64::from(is_more);
                     }
+                    added += u64::from(is_new);
                     self.put_field(id, &field, &value);
                 }
             }
         }
         if changed {
-            self.save();
+            self.save()?;
         }
-        Ok(self.len() - before)
+        Ok(added)
+    }
+
+    /// Writes a field that expires of its own; whether it is new. [`Expiry::Keep`] keeps the expiry that the field has,
+    /// [`Expiry::Never`] is [`Hash::set`]; one that has come already removes the field.
+    ///
+    /// A hash of which a field expires keeps its fields as entries of their own, however few they are.
+    ///
+    /// # Errors
+    /// As [`Hash::set`].
+    pub fn set_expiring(
+        &mut self,
+        field: impl Into<Bytes>,
+        value: impl Into<Value>,
+        expiry: Expiry,
+    ) -> Result<bool, Error> {
+        let (field, value, now) = (field.into(), value.into(), self.view.now());
+        layout::check_value(&value)?;
+        let before = self.get_expiring(&field)?;
+        let is_new = before.is_none();
+        let at = match expiry {
+            Expiry::Never => None,
+            Expiry::At(at) => Some(at),
+            Expiry::After(duration) => Some(now.saturating_add(duration)),
+            Expiry::Keep => before.and_then(|(_, at)| at),
+        };
+        let Some(at) = at else { return self.set(field, value) };
+        if at <= now {
+            self.remove(&field)?;
+            return Ok(is_new);
+        }
+        let id = self.elements();
+        match self.held(&field)? {
+            None => {}
+            Some(Held::Stays(_)) => self.drop_staying(&field),
+            Some(Held::Expires(element)) => self.drop_expiring(&field, element.at),
+        }
+        if let State::Elements(_, count, expiring) = &mut self.state {
+            *count += 1;
+            expiring.put(self.view, id, &field, &value, at);
+        }
+        self.save()?;
+        Ok(is_new)
+    }
+
+    /// Gives a field that is there an expiry of its own, or takes it away ([`Expiry::Never`]); whether it is there.
+    ///
+    /// ```
+    /// use orcharddb::{Db, DurationMs, Expiry};
+    /// let db = Db::memory()?;
+    /// let session = db.hash("session:7");
+    /// session.set("user", "ada")?;
+    /// session.set("code", "1234")?;
+    /// session.update(|session| session.expire("code", Expiry::After(DurationMs(60_000))))?;
+    /// assert!(session.snapshot()?.get_expiring("code")?.is_some_and(|(_, expires_at)| expires_at.is_some()));
+    /// session.update(|session| session.expire("code", Expiry::At(orcharddb::UnixMillis(1))))?;
+    /// assert_eq!(session.get("code")?, None, "that was long ago");
+    /// assert_eq!(session.len()?, 1);
+    /// # Ok::<(), orcharddb::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn expire(&mut self, field: impl Into<Bytes>, expiry: Expiry) -> Result<bool, Error> {
+        let field = field.into();
+        let Some((value, at)) = self.get_expiring(&field)? else { return Ok(false) };
+        let stays_so = expiry == Expiry::Keep || (expiry == Expiry::Never && at.is_none());
+        if !stays_so {
+            self.set_expiring(field, value, expiry)?;
+        }
+        Ok(true)
+    }
+
+    /// Takes at most `limit` fields away that have expired; how many.
+    pub(super) fn remove_expired(&mut self, limit: usize) -> Result<u64, Error> {
+        let State::Elements(id, count, expiring) = &mut self.state else { return Ok(0) };
+        let removed = expiring.remove_expired(self.view, *id, limit)?;
+        *count = count.saturating_sub(removed);
+        self.save()?;
+        Ok(removed)
+    }
+
+    /// The id of its elements layout, which it takes on if it has another.
+    fn elements(&mut self) -> CollectionId {
+        let fields = match &mut self.state {
+            State::Elements(id, ..) => return *id,
+            State::Packed(fields) => std::mem::take(fields),
+        };
+        let id = self.view.new_collection_id();
+        fields.iter().for_each(|(name, value)| self.put_field(id, name, value));
+        self.state = State::Elements(id, fields.len() as u64, Expiring::default());
+        id
     }
 
     fn put_field(&mut self, id: CollectionId, field: &Bytes, value: &Value) {
@@ -210,34 +382,61 @@ impl Hash<&mut Transaction<'_>> {
         self.view.put_in(SpaceId::ELEMENTS, key, value, Expiry::Never);
     }
 
+    /// Removes the element of a field that stays.
+    fn drop_staying(&mut self, field: &[u8]) {
+        if let State::Elements(id, count, _) = &mut self.state {
+            *count = count.saturating_sub(1);
+            let key = layout::key(*id, &[&[BY_NAME], &layout::name_in_key(field)]);
+            self.view.delete_in(SpaceId::ELEMENTS, key);
+        }
+    }
+
+    /// Removes the element of a field that expires at `at`, or has.
+    fn drop_expiring(&mut self, field: &[u8], at: UnixMillis) {
+        if let State::Elements(id, count, expiring) = &mut self.state {
+            *count = count.saturating_sub(1);
+            expiring.remove(self.view, *id, field, at);
+        }
+    }
+
     /// Removes a field and returns its value.
     ///
     /// # Errors
     /// [`Error::Read`]
     pub fn remove(&mut self, field: impl AsRef<[u8]>) -> Result<Option<Value>, Error> {
         let field = field.as_ref();
-        let found = self.get(field)?;
-        if found.is_none() {
-            return Ok(None);
+        if let State::Packed(fields) = &mut self.state {
+            let Some(at) = fields.iter().position(|(name, _)| name.as_ref() == field) else {
+                return Ok(None);
+            };
+            let (_, value) = fields.remove(at);
+            self.save()?;
+            return Ok(Some(value));
         }
-        match &mut self.state {
-            State::Packed(fields) => fields.retain(|(name, _)| name.as_ref() != field),
-            State::Elements(id, count) => {
-                *count -= 1;
-                let key = layout::key(*id, &[&[BY_NAME], &layout::name_in_key(field)]);
-                self.view.delete_in(SpaceId::ELEMENTS, key);
+        let value = match self.held(field)? {
+            Some(Held::Stays(value)) => {
+                self.drop_staying(field);
+                value
             }
-        }
-        self.save();
-        Ok(found)
+            Some(Held::Expires(element)) if element.is_there(self.view.now()) => {
+                self.drop_expiring(field, element.at);
+                element.value
+            }
+            _ => return Ok(None),
+        };
+        self.save()?;
+        Ok(Some(value))
     }
 
     /// Writes value or header; the expiry stays.
-    fn save(&mut self) {
-        if self.is_empty() {
+    fn save(&mut self) -> Result<(), Error> {
+        if self.is_empty()? {
+            if let State::Elements(id, _, expiring) = &mut self.state {
+                expiring.forget_alarm(self.view, *id);
+            }
             self.state = State::Packed(Vec::new());
             self.view.delete_in(self.space, self.key.clone());
-            return;
+            return Ok(());
         }
         if let State::Packed(fields) = &self.state {
             let mut bytes = layout::packed();
@@ -246,15 +445,18 @@ impl Hash<&mut Transaction<'_>> {
                 layout::push_value(&mut bytes, value);
             }
             if layout::fits(fields.len(), &bytes) {
-                return self.put(bytes);
+                self.put(bytes);
+                return Ok(());
             }
-            let (id, fields) = (self.view.new_collection_id(), fields.clone());
-            fields.iter().for_each(|(name, value)| self.put_field(id, name, value));
-            self.state = State::Elements(id, fields.len() as u64);
+            self.elements();
         }
-        if let State::Elements(id, count) = &self.state {
-            self.put(layout::header(*id, *count));
+        if let State::Elements(id, count, expiring) = &mut self.state {
+            expiring.set_alarm(self.view, *id, (self.space, &self.key));
+            let mut header = layout::header(*id, *count);
+            expiring.push(&mut header);
+            self.put(header);
         }
+        Ok(())
     }
 
     fn put(&mut self, data: Vec<u8>) {

@@ -102,7 +102,7 @@ pub fn to_json<V: View>(
         }
         ValueType::Hash => {
             let mut hash = Hash::open(view, space, key)?;
-            check(hash.len())?;
+            check(hash.len()?)?;
             let mut all = Map::new();
             let mut after: Option<bytes::Bytes> = None;
             loop {

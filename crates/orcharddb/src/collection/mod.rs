@@ -8,6 +8,8 @@
 //!   nobody sees them any more.
 //! - It stays in entries of their own when it shrinks.
 
+mod clean;
+mod expiring;
 mod handle;
 mod hash;
 mod json;
@@ -18,6 +20,7 @@ mod set;
 mod view;
 mod zset;
 
+pub(crate) use clean::clean_expired;
 pub use handle::{DbHash, DbList, DbSet, DbZSet};
 pub use hash::Hash;
 pub use json::{JsonLimits, to_json};
@@ -112,7 +115,25 @@ impl Transaction<'_> {
             }
             value.data = header.into();
         }
+        expiring::header_moved(self, &value, (to.0, &to.1))?;
         self.put_in(to.0, to.1, value, expiry);
+        Ok(true)
+    }
+
+    /// Gives whatever `from` holds another key, with its expiry; what `to` held is replaced. `false` if `from` is absent.
+    /// Of a collection the header moves, its elements stay where they are.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Collection`]
+    pub fn move_in(&mut self, from: (SpaceId, Key), to: (SpaceId, Key)) -> Result<bool, Error> {
+        let Some(entry) = self.entry_in(from.0, &from.1)? else { return Ok(false) };
+        if from == to {
+            return Ok(true);
+        }
+        let expiry = entry.expires_at.map_or(orchard_types::Expiry::Never, orchard_types::Expiry::At);
+        expiring::header_moved(self, &entry.value, (to.0, &to.1))?;
+        self.delete_in(from.0, from.1);
+        self.put_in(to.0, to.1, entry.value, expiry);
         Ok(true)
     }
 }

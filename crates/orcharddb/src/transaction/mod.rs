@@ -24,7 +24,7 @@ use orchard_types::{
 };
 use overlay::{Overlay, Seen, Write};
 pub use pipeline::{Pipeline, View};
-pub(crate) use run::transact;
+pub(crate) use run::{exclusive, transact};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -58,7 +58,7 @@ pub struct Transaction<'a> {
 }
 
 impl<'a> Transaction<'a> {
-    fn new(engine: &'a Engine, snapshot: &'a SnapshotPin, is_exclusive: bool) -> Transaction<'a> {
+    pub(crate) fn new(engine: &'a Engine, snapshot: &'a SnapshotPin, is_exclusive: bool) -> Transaction<'a> {
         Transaction {
             engine,
             snapshot,

@@ -3,6 +3,8 @@
 use super::Transaction;
 use crate::db::{Db, Pending};
 use crate::error::Error;
+use orchard_engine::commit::Submitted;
+use orchard_engine::engine::Engine;
 use orchard_engine::error::{CommitError, ReadError};
 use orchard_types::Versionstamp;
 
@@ -36,6 +38,18 @@ pub(crate) fn transact<T>(
     let (result, pending) = db.exclusive(run)?;
     pending.wait()?;
     Ok(result)
+}
+
+/// Runs once under the commit lock, and submits what `run` wrote.
+pub(crate) fn exclusive(
+    engine: &Engine,
+    mut run: impl FnMut(&mut Transaction<'_>) -> Result<(), Error>,
+) -> Result<Submitted, Error> {
+    engine.submit_exclusive(|snapshot| {
+        let mut transaction = Transaction::new(engine, snapshot, true);
+        run(&mut transaction)?;
+        Ok(transaction.into_commit())
+    })
 }
 
 impl Db {

@@ -107,7 +107,7 @@ fn hvals(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> 
 }
 
 fn hlen(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
-    Ok(Reply::Integer(hash(cx, args)?.len() as i64))
+    Ok(Reply::Integer(hash(cx, args)?.len()? as i64))
 }
 
 fn hdel(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
@@ -197,10 +197,10 @@ fn hrandfield(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisEr
     let mut chosen = Vec::new();
     if count >= 0 {
         chosen = choose(if count == 0 { Vec::new() } else { hash.fields()? }, count.min(1 << 30) as usize);
-    } else if !hash.is_empty() {
+    } else if !hash.is_empty()? {
         let repeated = repeated(count)?;
         let all =
-            if hash.len() <= SAMPLED_WHOLE_MAX.max(repeated as u64) { Some(hash.fields()?) } else { None };
+            if hash.len()? <= SAMPLED_WHOLE_MAX.max(repeated as u64) { Some(hash.fields()?) } else { None };
         for _ in 0..repeated {
             let field = match &all {
                 Some(all) => all.get(below(all.len())).cloned(),
@@ -221,7 +221,7 @@ fn hrandfield(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisEr
 }
 
 fn random_field(hash: &mut Hash<&mut Transaction<'_>>) -> Result<Option<(Bytes, Value)>, RedisError> {
-    if hash.len() <= SAMPLED_WHOLE_MAX {
+    if hash.len()? <= SAMPLED_WHOLE_MAX {
         return Ok(choose(hash.fields()?, 1).pop());
     }
     Ok(hash.random(below)?)
@@ -229,7 +229,7 @@ fn random_field(hash: &mut Hash<&mut Transaction<'_>>) -> Result<Option<(Bytes, 
 
 fn hscan(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let cursor = cursor(args.at(2))?;
-    if hash(cx, args)?.is_empty() {
+    if hash(cx, args)?.is_empty()? {
         return Ok(scan_reply(cx, None, Vec::new()));
     }
     let page = scan_page(cx, args, cursor)?;

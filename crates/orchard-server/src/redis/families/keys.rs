@@ -11,7 +11,7 @@ use crate::redis::error::RedisError;
 use crate::redis::value;
 use orchard_wire::resp::number::parse_integer;
 use orchard_wire::resp::{Args, Reply};
-use orcharddb::{CollectionId, Entry, Expiry, KeyRange, ValueType};
+use orcharddb::{CollectionId, Entry, KeyRange, ValueType};
 
 const ONE: KeyPositions = (1, 1, 1);
 const ALL_KEYS: KeyPositions = (1, -1, 1);
@@ -92,28 +92,22 @@ fn type_of(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError
     Ok(Reply::Simple(name.into()))
 }
 
-/// The expiry that an entry has.
-fn kept(entry: &Entry) -> Expiry {
-    entry.expires_at.map_or(Expiry::Never, Expiry::At)
-}
-
 fn rename_to(
     cx: &mut Context<'_, '_>,
     args: Args<'_>,
     may_replace: bool,
 ) -> Result<Option<bool>, RedisError> {
     let (from, to) = (cx.key(args.at(1))?, cx.key(args.at(2))?);
-    let Some(entry) = cx.entry(&from)? else { return Err(RedisError::NO_SUCH_KEY) };
+    if cx.entry(&from)?.is_none() {
+        return Err(RedisError::NO_SUCH_KEY);
+    }
     if from == to {
         return Ok(None);
     }
     if !may_replace && cx.entry(&to)?.is_some() {
         return Ok(Some(false));
     }
-    let expiry = kept(&entry);
-    // The header moves; elements stay where they are.
-    cx.delete(from);
-    cx.put(to, entry.value, expiry);
+    cx.tx.move_in((cx.space, from), (cx.space, to))?;
     Ok(Some(true))
 }
 
@@ -161,15 +155,14 @@ fn move_key(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisErro
         return Err(RedisError::err("source and destination objects are the same"));
     }
     let key = cx.key(args.at(1))?;
-    let Some(entry) = cx.entry(&key)? else { return Ok(Reply::Integer(0)) };
+    if cx.entry(&key)?.is_none() {
+        return Ok(Reply::Integer(0));
+    }
     let target = cx.space_to_write(database)?;
     if cx.tx.entry_in(target, &key)?.is_some() {
         return Ok(Reply::Integer(0));
     }
-    let expiry = kept(&entry);
-    cx.delete(key.clone());
-    cx.tx.put_in(target, key, entry.value, expiry);
-    Ok(Reply::Integer(1))
+    Ok(Reply::truth(cx.tx.move_in((cx.space, key.clone()), (target, key))?))
 }
 
 /// `ASYNC` and `SYNC` are the same: what is deleted is gone at once and swept behind it.

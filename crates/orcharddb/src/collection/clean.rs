@@ -1,0 +1,64 @@
+//! Takes elements away that have expired, collection by collection as their alarms are due.
+
+use super::expiring::{Alarm, due_alarms};
+use super::{Hash, layout};
+use crate::error::Error;
+use crate::expired::Expired;
+use crate::scan::ScanOptions;
+use crate::transaction::{Transaction, exclusive};
+use orchard_engine::commit::Submitted;
+use orchard_engine::engine::Engine;
+use orchard_types::{CollectionId, SpaceId, ValueType};
+
+/// Submits the removal of elements that have expired, about `limit` of them, and tells of which collections. `None` if
+/// there are none.
+pub(crate) fn clean_expired(engine: &Engine, limit: usize) -> Option<(Submitted, Vec<Expired>)> {
+    let is_due = {
+        let snapshot = engine.snapshot();
+        let mut tx = Transaction::new(engine, &snapshot, true);
+        let first = ScanOptions { limit: Some(1), keys_only: true, ..ScanOptions::default() };
+        let due = tx.scan_in(SpaceId::ALARMS, due_alarms(snapshot.time()), first);
+        due.is_ok_and(|due| !due.is_empty())
+    };
+    if !is_due {
+        return None;
+    }
+    let mut cleaned = Vec::new();
+    let submitted = exclusive(engine, |tx| clean(tx, limit, &mut cleaned));
+    submitted.ok().map(|submitted| (submitted, cleaned))
+}
+
+fn clean(tx: &mut Transaction<'_>, limit: usize, cleaned: &mut Vec<Expired>) -> Result<(), Error> {
+    cleaned.clear();
+    let mut room = u64::try_from(limit).unwrap_or(u64::MAX);
+    let some = ScanOptions { limit: Some(limit), ..ScanOptions::default() };
+    for entry in tx.scan_in(SpaceId::ALARMS, due_alarms(tx.now()), some)? {
+        // The next one is set with the header, if there is to be one.
+        tx.delete_in(SpaceId::ALARMS, entry.key.clone());
+        let Some(alarm) = Alarm::of(&entry) else { continue };
+        if !is_held(tx, &alarm)? {
+            continue;
+        }
+        let Alarm { space, place: key, .. } = alarm;
+        let removed =
+            Hash::open(&mut *tx, space, key.clone())?.remove_expired(usize::try_from(room).unwrap_or(0))?;
+        room = room.saturating_sub(removed.max(1));
+        if removed > 0 {
+            let is_gone = tx.entry_in(space, &key)?.is_none();
+            cleaned.push(Expired { space, key, is_whole: false, is_gone });
+        }
+        if room == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the collection of an alarm is still at its place.
+fn is_held(tx: &mut Transaction<'_>, alarm: &Alarm) -> Result<bool, Error> {
+    let Some(entry) = tx.entry_in(alarm.space, &alarm.place)? else { return Ok(false) };
+    let id = CollectionId::of_value(entry.value.value_type, &entry.value.data);
+    Ok(id == Some(alarm.id)
+        && entry.value.value_type == ValueType::Hash
+        && layout::open(&entry, ValueType::Hash).is_ok())
+}

@@ -104,6 +104,7 @@ impl Core {
             || !engine.log_clock.may_join(open.log_time);
         if is_full && let Some(group) = self.open.take() {
             self.sealed.push_back(group);
+            engine.company.end();
         }
     }
 
@@ -259,6 +260,7 @@ impl Engine {
             let attempt = self.attempt(&mut self.core.lock(), commit, &bytes, deletes);
             match attempt {
                 Attempt::Done(submitted) => {
+                    self.company.look();
                     self.progress.wake_followers();
                     return submitted;
                 }
@@ -341,6 +343,7 @@ impl Engine {
             };
             match attempt {
                 Attempt::Done(submitted) => {
+                    self.company.look();
                     self.progress.wake_followers();
                     return Ok(submitted);
                 }
@@ -439,7 +442,7 @@ impl Engine {
         if let Some(open) = &mut core.open {
             open.count += 1;
             open.payload.extend_from_slice(bytes);
-            self.stats.open_commits.store(u64::from(open.count), Ordering::Relaxed);
+            self.company.note_open(u64::from(open.count));
         }
         self.stats.commits.fetch_add(1, Ordering::Relaxed);
         if !self.keeps_log()
@@ -500,13 +503,9 @@ impl Engine {
         let durable = self.progress.durability() == Durability::Fsync;
         let group = {
             let mut core = self.core.lock();
-            match core.sealed.pop_front() {
-                Some(group) => Some(group),
-                None => {
-                    self.stats.open_commits.store(0, Ordering::Relaxed);
-                    core.open.take()
-                }
-            }
+            let group = core.sealed.pop_front().or_else(|| core.open.take());
+            self.company.note_open(core.open.as_ref().map_or(0, |open| open.count.into()));
+            group
         };
         let Some(group) = group else {
             if !durable && self.progress.wants_sync() {
@@ -541,12 +540,12 @@ impl Engine {
         }
         self.tail.push(&group);
         self.stats.groups.fetch_add(1, Ordering::Relaxed);
-        self.stats.last_group_commits.store(u64::from(group.count), Ordering::Relaxed);
         self.progress.advance(Durability::Os, last, group.log_time.0);
         self.written_time_ms.store(group.log_time.0, Ordering::Relaxed);
         if durable || self.progress.wants_sync() {
             self.sync_log(log)?;
         }
+        self.company.note_done(u64::from(group.count));
         self.stats.log_bytes.store(log.size_bytes(), Ordering::Relaxed);
         self.stats.log_used_bytes.store(log.used_bytes(), Ordering::Relaxed);
         let had_space = !self.core.lock().is_disk_full || log.restore_reserve();

@@ -9,6 +9,7 @@ use crate::checkpoint::Merging;
 use crate::collections::{CollectionIds, EraseAt};
 use crate::commit::Core;
 use crate::compaction::PlanOptions;
+use crate::company::Company;
 use crate::default_expiry::DefaultExpiry;
 use crate::error::{CommitError, OpenError, ReadError, StorageError};
 use crate::format::DatabaseId;
@@ -138,6 +139,7 @@ pub struct Engine {
     pub(crate) log: Mutex<Option<FileLog>>,
     pub(crate) core: Mutex<Core>,
     pub(crate) stats: Stats,
+    pub(crate) company: Company,
     pub(crate) written_time_ms: AtomicU64,
     /// History begins here; `u64::MAX`: with the oldest snapshot.
     pub(crate) history_from: AtomicU64,
@@ -264,7 +266,6 @@ impl Engine {
             if let Some(outcome) = self.progress.outcome(stamp, level) {
                 return outcome;
             }
-            let seen = self.progress.generation();
             if let Some(mut log) = self.log.try_lock() {
                 if let Some(outcome) = self.progress.outcome(stamp, level) {
                     drop(log);
@@ -279,26 +280,9 @@ impl Engine {
                 if let Err(error @ CommitError::Poisoned(_)) = result {
                     return Err(error);
                 }
-            } else if self.progress.outcome(stamp, level).is_none() {
-                self.progress.wait_for_change(seen);
+            } else {
+                self.progress.park(stamp, level, || self.log.is_locked());
             }
-        }
-    }
-
-    /// After a sync that served several committers, those just answered are likely to come back at once: give them a
-    /// moment to join the next group. Never for a lone committer.
-    pub(crate) fn wait_for_company(&self) {
-        let delay = self.options.group_delay_ns_max;
-        let expected = self.stats.last_group_commits.load(Ordering::Relaxed);
-        if delay == 0 || expected <= 1 || self.options.durability == Durability::None {
-            return;
-        }
-        let started = self.env.clock.monotonic_ns();
-        let most = delay.max(self.stats.recent_sync_ns.load(Ordering::Relaxed) / 20);
-        while self.stats.open_commits.load(Ordering::Relaxed) < expected
-            && self.env.clock.monotonic_ns().saturating_sub(started) < most
-        {
-            std::thread::yield_now();
         }
     }
 
@@ -337,9 +321,15 @@ impl Engine {
         }
     }
 
-    /// Blocks the calling thread until a waiting task needs the log driven; `false` after [`Engine::stop_driver`].
-    pub fn wait_for_work(&self, timeout_ms: u64) -> bool {
+    /// Blocks the calling thread until a waiting task needs the log driven (`Some(true)`) or the time is over
+    /// (`Some(false)`); `None` after [`Engine::stop_driver`].
+    pub fn wait_for_work(&self, timeout_ms: u64) -> Option<bool> {
         self.progress.wait_for_work(timeout_ms)
+    }
+
+    /// Whether tasks, not threads, wait for commits: they cannot drive the log themselves.
+    pub fn has_waiting_tasks(&self) -> bool {
+        self.progress.has_wakers()
     }
 
     /// Makes [`Engine::wait_for_work`] return for good.
@@ -357,8 +347,10 @@ impl Engine {
     /// # Errors
     /// As [`Engine::log_step`].
     pub fn step_with_company(&self) -> Result<bool, CommitError> {
-        self.wait_for_company();
-        self.log_step()
+        self.with_log(|log| {
+            self.wait_for_company();
+            self.log_step_locked(log)
+        })
     }
 
     /// Whether whole groups wait to be written.

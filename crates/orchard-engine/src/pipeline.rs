@@ -56,6 +56,7 @@ impl Engine {
                 let held = self.hold(&mut core, &mut next, count, &memory, &mut bytes, pipeline);
                 self.close_if_idle(&mut core);
                 drop(core);
+                self.company.look();
                 match held {
                     Held::Over => Ok(()),
                     Held::Broken => return,

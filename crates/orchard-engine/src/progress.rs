@@ -5,6 +5,7 @@
 //! - Whoever waits is answered when the watermark of its level has passed its stamp, or when that can never happen.
 
 use crate::error::CommitError;
+use crate::parking::Parking;
 use orchard_types::Durability;
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
@@ -27,14 +28,14 @@ pub struct Progress {
     has_followers: AtomicBool,
     /// Those who follow `visible`: woken once it lies behind the stamp.
     followers: Mutex<Vec<(u64, Waker)>>,
-    moved: Condvar,
+    parking: Parking,
+    /// Some who wait will never be answered with what they wait for: all are to look.
+    has_news_for_all: AtomicBool,
     work: Condvar,
 }
 
 #[derive(Default)]
 struct Waiting {
-    /// Grows with every change that a waiter may wait for.
-    generation: u64,
     wakers: Vec<(u64, Durability, Waker)>,
     /// Stamps that were taken back: (first, last).
     rolled_back: Vec<(u64, u64)>,
@@ -63,7 +64,8 @@ impl Progress {
             waiting: Mutex::new(Waiting::default()),
             has_followers: AtomicBool::new(false),
             followers: Mutex::default(),
-            moved: Condvar::new(),
+            parking: Parking::new(stamp),
+            has_news_for_all: AtomicBool::new(false),
             work: Condvar::new(),
         }
     }
@@ -117,6 +119,7 @@ impl Progress {
             }
             waiting.rolled_back.push((to + 1, last));
             self.has_rolled_back.store(true, Ordering::SeqCst);
+            self.has_news_for_all.store(true, Ordering::SeqCst);
         }
     }
 
@@ -136,6 +139,7 @@ impl Progress {
     pub fn poison(&self, why: &str) {
         self.is_poisoned.store(true, Ordering::SeqCst);
         self.waiting.lock().poisoned.get_or_insert_with(|| why.into());
+        self.has_news_for_all.store(true, Ordering::SeqCst);
         self.wake();
     }
 
@@ -159,6 +163,9 @@ impl Progress {
                 return Some(Err(CommitError::DiskFull));
             }
             return Some(Ok(()));
+        }
+        if !self.is_poisoned.load(Ordering::SeqCst) && !self.has_rolled_back.load(Ordering::SeqCst) {
+            return None;
         }
         self.failure(&self.waiting.lock(), stamp).map(Err)
     }
@@ -230,23 +237,15 @@ impl Progress {
         due.into_iter().for_each(Waker::wake);
     }
 
-    /// A number that changes whenever something happened that a waiter may wait for.
-    pub fn generation(&self) -> u64 {
-        self.waiting.lock().generation
-    }
-
-    /// Blocks until the generation is another than `seen`.
-    pub fn wait_for_change(&self, seen: u64) {
-        let mut waiting = self.waiting.lock();
-        while waiting.generation == seen {
-            self.moved.wait(&mut waiting);
-        }
+    /// Blocks until waiting for `stamp` may be over, or until nobody drives the log: while `is_driven` says that somebody
+    /// does, who will call [`Progress::wake`].
+    pub fn park(&self, stamp: u64, level: Durability, is_driven: impl Fn() -> bool) {
+        self.parking.park(stamp, || self.outcome(stamp, level).is_none() && is_driven());
     }
 
     /// Answers those whose waiting is over. Call it after the log's lock is free, so that a waiter can take it.
     pub fn wake(&self) {
         let mut waiting = self.waiting.lock();
-        waiting.generation += 1;
         let mut due = Vec::new();
         if !waiting.wakers.is_empty() {
             let wakers = std::mem::take(&mut waiting.wakers);
@@ -262,7 +261,10 @@ impl Progress {
             self.work.notify_one();
         }
         drop(waiting);
-        self.moved.notify_all();
+        if self.has_news_for_all.swap(false, Ordering::SeqCst) {
+            self.parking.wake_all();
+        }
+        self.parking.wake(self.watermark(Durability::Os), self.watermark(Durability::Fsync));
         due.into_iter().for_each(Waker::wake);
         self.wake_followers();
     }
@@ -273,16 +275,22 @@ impl Progress {
         self.work.notify_one();
     }
 
-    /// Blocks until there is work (`true`), until `timeout_ms` have passed (`true`), or until [`Progress::stop`] (`false`).
-    pub fn wait_for_work(&self, timeout_ms: u64) -> bool {
+    /// Blocks until there is work (`Some(true)`), until `timeout_ms` have passed or a group was written after a long rest
+    /// (`Some(false)`), or until [`Progress::stop`] (`None`).
+    pub fn wait_for_work(&self, timeout_ms: u64) -> Option<bool> {
         let mut waiting = self.waiting.lock();
         if !waiting.has_work && !waiting.stopped {
             waiting.driver_rests = timeout_ms >= LONG_REST_MS;
             self.work.wait_for(&mut waiting, std::time::Duration::from_millis(timeout_ms));
             waiting.driver_rests = false;
         }
-        waiting.has_work = false;
-        !waiting.stopped
+        let has_work = std::mem::take(&mut waiting.has_work);
+        (!waiting.stopped).then_some(has_work)
+    }
+
+    /// Whether a task waits for the log.
+    pub fn has_wakers(&self) -> bool {
+        !self.waiting.lock().wakers.is_empty()
     }
 
     /// Ends [`Progress::wait_for_work`] for good.

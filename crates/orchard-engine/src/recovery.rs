@@ -4,6 +4,7 @@
 use crate::apply::{self, Place, Refusal};
 use crate::collections::{CollectionIds, OrphansDue};
 use crate::commit::{Core, Counts};
+use crate::company::Company;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{OpenError, StorageError};
 use crate::expiry::ExpiryIndex;
@@ -532,6 +533,7 @@ fn assemble(
         log: Mutex::new(log),
         core: Mutex::new(core),
         stats,
+        company: Company::default(),
         history_from: AtomicU64::new(match options.history_retention_ms {
             0 => u64::MAX,
             _ => history_from,

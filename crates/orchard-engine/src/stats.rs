@@ -21,8 +21,6 @@ pub struct Stats {
     /// When the last checkpoint was done, on the monotonic clock.
     pub(crate) checkpointed_at_ns: AtomicU64,
     pub(crate) recent_sync_ns: AtomicU64,
-    pub(crate) last_group_commits: AtomicU64,
-    pub(crate) open_commits: AtomicU64,
     /// Commits when the memory in use was last looked at.
     pub(crate) memory_looked_at: AtomicU64,
     /// Index of the newest empty group that follows an idle moment.

@@ -3,7 +3,8 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 use orchard_engine::engine::{Engine, EngineOptions};
-use orchard_env::fault::{FaultDisk, Latency};
+use orchard_engine::error::CommitError;
+use orchard_env::fault::{FaultDisk, FaultPlan, Latency};
 use orchard_env::{Clock, Env, ManualClock, SeededRandom};
 use orchard_types::{Commit, Durability, Key, SpaceId, UnixMillis, Versionstamp};
 use std::sync::Arc;
@@ -47,4 +48,46 @@ fn a_sync_of_12_ms_serves_all_who_wait() {
     let (few, many) = (commits_per_second(32), commits_per_second(300));
     assert!(few >= 2_000, "32 writers: {few} commits/s");
     assert!(many >= 18_000, "300 writers: {many} commits/s");
+}
+
+fn open(disk: &FaultDisk) -> Engine {
+    let clock = Arc::new(ManualClock::at(UnixMillis(1_700_000_000_000)));
+    let env = Env { disk: Arc::new(disk.clone()), clock, random: Arc::new(SeededRandom::new(1)) };
+    Engine::open(env, EngineOptions::default()).expect("opens")
+}
+
+/// Threads that each commit `each` entries, one after the other, and what became of each commit.
+fn commit_with_threads(engine: &Engine, threads: u64, each: u64) -> Vec<Result<(), CommitError>> {
+    let writer = |thread: u64| {
+        let commit = move |number: u64| {
+            let key = Key::new(format!("{thread}-{number}")).expect("short");
+            engine.commit(&Commit::new().set(SpaceId::DEFAULT, key, vec![7; 10]), None).map(|_| ())
+        };
+        (0..each).map(commit).collect::<Vec<_>>()
+    };
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..threads).map(|thread| scope.spawn(move || writer(thread))).collect();
+        writers.into_iter().flat_map(|writer| writer.join().expect("does not panic")).collect()
+    })
+}
+
+#[test]
+fn threads_drive_the_log_among_themselves() {
+    let engine = open(&FaultDisk::new(1));
+    let outcomes = commit_with_threads(&engine, 8, 200);
+    assert!(outcomes.iter().all(Result::is_ok));
+    let stats = engine.stats();
+    assert_eq!(stats.entries, 1_600);
+    assert!(stats.groups <= 1_600);
+}
+
+#[test]
+fn every_thread_that_waits_hears_of_a_failed_sync() {
+    let disk = FaultDisk::new(1);
+    let engine = open(&disk);
+    disk.set_plan(FaultPlan { fail_sync: Some(disk.syncs() + 20), ..FaultPlan::default() });
+    let outcomes = commit_with_threads(&engine, 8, 200);
+    let failed = |outcome: &&Result<(), CommitError>| matches!(outcome, Err(CommitError::Poisoned(_)));
+    assert!(outcomes.iter().filter(failed).count() >= 8, "each thread comes to a commit that fails");
+    assert!(outcomes.iter().all(|outcome| outcome.is_ok() || failed(&outcome)));
 }

@@ -86,13 +86,18 @@ fn drive_log(engine: &Engine) {
     let mut timeout_ms = if is_lazy { REST_MS } else { IDLE_MS };
     loop {
         let groups = engine.groups_written();
-        if !engine.wait_for_work(timeout_ms) {
-            return;
-        }
-        // Errors reach those who wait for the commits.
-        while let Ok(true) = engine.step_with_company() {
-            if is_lazy && !engine.has_backlog() {
-                break;
+        let Some(is_wanted) = engine.wait_for_work(timeout_ms) else { return };
+        // Threads that wait for their commits drive the log themselves, one after the other; a thread more between them
+        // would only have to be switched to.
+        if is_wanted || engine.groups_written() == groups {
+            let mut had_backlog = engine.has_backlog();
+            // Errors reach those who wait for the commits.
+            while let Ok(true) = engine.step_with_company() {
+                let has_backlog = engine.has_backlog();
+                if !(has_backlog || !is_lazy && (had_backlog || engine.has_waiting_tasks())) {
+                    break;
+                }
+                had_backlog = has_backlog;
             }
         }
         timeout_ms = if engine.groups_written() != groups && !is_lazy {

@@ -285,6 +285,9 @@ pub struct ScanArgs {
     /// Print whole entries as JSON, one a line
     #[arg(long)]
     pub json: bool,
+    /// Print their number only
+    #[arg(long, conflicts_with_all = ["limit", "reverse", "keys_only", "since", "until", "json"])]
+    pub count: bool,
 }
 
 /// `orchard stats`

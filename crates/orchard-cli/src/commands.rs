@@ -185,6 +185,10 @@ pub fn scan_request(args: &RangeArgs) -> Result<ScanRequest> {
 
 fn scan(target: &mut Target, args: &ScanArgs, screen: &mut Screen<'_>) -> Result<bool> {
     let mut request = scan_request(&args.range)?;
+    if args.count {
+        screen.line(&target.count(&request.range)?.to_string())?;
+        return Ok(true);
+    }
     let shown_max = match request.limit {
         None if screen.repl => {
             // One more tells whether more follow.

@@ -175,6 +175,14 @@ impl Target {
         Ok(Entries { runtime: Arc::clone(&self.runtime), entries })
     }
 
+    /// How many entries a range has.
+    ///
+    /// # Errors
+    /// They could not be counted.
+    pub fn count(&self, range: &KeyRange) -> Result<u64> {
+        Ok(self.wait(self.client.count(range))?.entries)
+    }
+
     /// Numbers about the database.
     ///
     /// # Errors

@@ -62,6 +62,7 @@ fn a_database_is_chosen_by_its_name() {
         assert_eq!(run(&["scan", "--db", "0"]).fine(), "k\t\"zero\"\n");
         assert_eq!(run(&["incr", "n", "2", "--db", "plums"]).fine(), "2\n");
         assert_eq!(run(&["scan", "--db", "plums", "--keys-only"]).fine(), "k\nn\n");
+        assert_eq!(run(&["scan", "--db", "plums", "--count"]).fine(), "2\n");
         run(&["delete", "k", "--db", "plums"]).fine();
         assert_eq!(run(&["scan", "--db", "plums", "--keys-only"]).fine(), "n\n");
         assert!(run(&["get", "k", "--db", ""]).failed(2).contains("empty"));

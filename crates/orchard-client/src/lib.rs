@@ -310,8 +310,7 @@ impl Client {
     pub async fn count(&self, range: &KeyRange) -> Result<Count, ClientError> {
         match &self.backend {
             Backend::Local(db) => {
-                let (space, versionstamp) = (self.space_for_read(db)?, db.visible());
-                let entries = db.engine().count(space, &range.start, range.end.as_deref());
+                let (entries, versionstamp) = db.count_in(self.space_for_read(db)?, range);
                 Ok(Count { entries, versionstamp })
             }
             Backend::Remote(remote) => remote.count(range).await,

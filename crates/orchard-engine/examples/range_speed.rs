@@ -61,13 +61,16 @@ fn main() {
         put(&engine, first..(first + 1_000).min(keys), Expiry::Never);
     }
     let (middle, end) = (keys / 2, key(keys));
-    let all = || engine.count(SPACE, b"", None);
+    let all = || engine.count_visible(SPACE, b"", None).0;
     for _ in 0..2 {
         timed("count everything", all);
-        timed("count half of it", || engine.count(SPACE, &key(keys / 4), Some(&key(keys / 4 * 3))));
+        timed("count half of it", || engine.count_visible(SPACE, &key(keys / 4), Some(&key(keys / 4 * 3))));
     }
     let since = engine.visible();
+    let before = engine.snapshot();
     put(&engine, (0..keys).step_by((keys / 1_000) as usize), Expiry::Never);
+    let count_before = || engine.count_at(&before, SPACE, b"", None).expect("not too old");
+    timed("count everything at a snapshot, 1,000 keys changed since", count_before);
     let found = timed("1,000 keys changed since, all over", || changed(&engine, since));
     println!("  {found} entries");
     let since = engine.visible();
@@ -75,6 +78,11 @@ fn main() {
     let found = timed("1,000 neighbours changed since", || changed(&engine, since));
     println!("  {found} entries");
     let since = engine.visible();
+    for first in (0..keys / 10).step_by(1_000) {
+        put(&engine, first..first + 1_000, Expiry::Never);
+    }
+    timed("count everything at a snapshot, a tenth changed since", count_before);
+    drop(before);
     let delete = Operation::DeleteRange { end: Some(end.into_bytes()) };
     let half = Commit::new().mutate(SPACE, key(middle), delete);
     timed("delete half of them", || engine.commit(&half, None).expect("commits"));
@@ -102,6 +110,7 @@ fn main() {
         put(&engine, first..(first + 1_000).min(keys), Expiry::After(DurationMs(1)));
     }
     std::thread::sleep(std::time::Duration::from_millis(2));
+    println!("  {} left", timed("count everything, half of it expired and not swept", all));
     let (mut swept, mut longest) = (0, 0.0f64);
     timed("sweep half of them, all expired at once", || {
         loop {

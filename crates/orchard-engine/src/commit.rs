@@ -8,7 +8,6 @@ use crate::apply::{self, Effects, Place, Refusal};
 use crate::collections::OrphansDue;
 use crate::engine::Engine;
 use crate::error::CommitError;
-use crate::expiry::ExpiryIndex;
 use crate::format::push_flat_key;
 use crate::mutants::{self, Mutant};
 use crate::ranges::{Erased, Ranges};
@@ -76,7 +75,6 @@ pub struct Core {
     pub(crate) sealed: VecDeque<Group>,
     pub(crate) counts: Counts,
     pub(crate) orphans: OrphansDue,
-    pub(crate) expiry: ExpiryIndex,
     pub(crate) times: TimeIndex,
     /// Deletes at or before this may be forgotten.
     pub(crate) floor: Versionstamp,
@@ -127,8 +125,12 @@ impl Core {
 
     /// Counts entries out that became point tombstones.
     pub(crate) fn settle(&mut self, engine: &Engine, erased: Vec<Erased>) {
+        if erased.is_empty() {
+            return;
+        }
+        let mut expiry = engine.expiry.lock();
         for erased in erased {
-            erased.settle(&mut self.counts, &mut self.expiry, &mut self.orphans);
+            erased.settle(&mut self.counts, &mut expiry, &mut self.orphans);
             if !engine.keeps_log() {
                 self.purge.push_back((erased.key, erased.stamp));
             }
@@ -152,6 +154,7 @@ impl Core {
             undone.push((version.key().to_vec(), newest.as_ref().map(live), kept.as_ref().map(live)));
             ControlFlow::Continue(())
         });
+        let mut expiry = engine.expiry.lock();
         for (key, newest, kept) in undone {
             self.map.rollback(&key, visible);
             let entries = i64::from(kept.is_some()) - i64::from(newest.is_some());
@@ -159,8 +162,9 @@ impl Core {
             self.counts.key_bytes += entries * key.len() as i64;
             self.counts.value_bytes +=
                 kept.map_or(0, |(len, _)| len as i64) - newest.map_or(0, |(len, _)| len as i64);
-            self.expiry.change(key, newest.and_then(|(_, at)| at), kept.and_then(|(_, at)| at));
+            expiry.change(key, newest.and_then(|(_, at)| at), kept.and_then(|(_, at)| at));
         }
+        drop(expiry);
         self.open = None;
         self.sealed.clear();
         engine.progress.take_back_applied(visible, Versionstamp::new(self.next_index - 1, u16::MAX).raw());
@@ -395,7 +399,7 @@ impl Engine {
         let place = Place { stamp, log_time, floor: core.floor, time_of: &|stamp| times.time_of(stamp) };
         let applied = Versionstamp::from_raw(self.progress.watermark(Durability::None));
         let token = commit.token.as_ref().map(|token| (token, record::token_hash(bytes)));
-        let mut entries = Entries::new(&mut core.map, &mut core.ranges, &core.expiry);
+        let mut entries = Entries::new(&mut core.map, &mut core.ranges, &self.expiry, &self.apart);
         let applied_now = apply::apply(&mut entries, token, &commit.checks, &commit.mutations, place);
         let erased = entries.erased;
         core.settle(self, erased);
@@ -436,8 +440,11 @@ impl Engine {
     ) {
         core.counts.add(&effects);
         core.orphans.add(&effects, stamp.raw());
-        for (key, before, after) in effects.expiries {
-            core.expiry.change(key, before, after);
+        if !effects.expiries.is_empty() {
+            let mut expiry = self.expiry.lock();
+            for (key, before, after) in effects.expiries {
+                expiry.change(key, before, after);
+            }
         }
         if let Some(open) = &mut core.open {
             open.count += 1;

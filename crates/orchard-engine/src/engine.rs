@@ -10,8 +10,10 @@ use crate::collections::{CollectionIds, EraseAt};
 use crate::commit::Core;
 use crate::compaction::PlanOptions;
 use crate::company::Company;
+use crate::count::Apart;
 use crate::default_expiry::DefaultExpiry;
 use crate::error::{CommitError, OpenError, ReadError, StorageError};
+use crate::expiry::ExpiryIndex;
 use crate::format::DatabaseId;
 use crate::log_clock::LogClock;
 use crate::manifest::{CleanEnd, Manifest};
@@ -92,6 +94,8 @@ pub struct EngineOptions {
     /// Threads that read segments while a database is opened; 0: as many as there are cores and the size is worth, at
     /// most 8. Which values stay on disk, if not all fit, is the same each time with 1 only.
     pub open_threads: u32,
+    /// Which keys a user of the engine wants to tell from others; see [`Engine::may_hold_apart`].
+    pub tells_apart: fn(&[u8]) -> bool,
 }
 
 impl Default for EngineOptions {
@@ -116,6 +120,7 @@ impl Default for EngineOptions {
             log_retention_bytes: 64 << 20,
             feed_tail_bytes: 8 << 20,
             open_threads: 0,
+            tells_apart: |_| false,
         }
     }
 }
@@ -128,6 +133,9 @@ pub struct Engine {
     pub(crate) reader: MapReader,
     /// Live range tombstones.
     pub(crate) ranges: Arc<SharedRanges>,
+    /// Changed under the commit lock.
+    pub(crate) expiry: Mutex<ExpiryIndex>,
+    pub(crate) apart: Apart,
     pub(crate) log_clock: LogClock,
     pub(crate) progress: Progress,
     pub(crate) tail: Tail,

@@ -35,14 +35,12 @@ impl ExpiryIndex {
         self.key_bytes += other.key_bytes;
     }
 
-    /// Up to `limit` entries that expire at or before `now_ms`, soonest first, each with its moment.
-    pub fn due(&self, now_ms: u64, limit: usize) -> Vec<(u64, Vec<u8>)> {
+    /// The entries that expire at or before `now_ms`, soonest first, each with its moment.
+    pub fn due(&self, now_ms: u64) -> impl Iterator<Item = (u64, &[u8])> {
         self.due
             .iter()
-            .take_while(|(expires_at_ms, _)| *expires_at_ms <= now_ms)
-            .take(limit)
-            .map(|(expires_at_ms, key)| (*expires_at_ms, key.to_vec()))
-            .collect()
+            .take_while(move |(expires_at_ms, _)| *expires_at_ms <= now_ms)
+            .map(|(expires_at_ms, key)| (*expires_at_ms, key.as_ref()))
     }
 
     /// The keys of entries that expire behind `after_ms` and not behind `until_ms`.
@@ -95,7 +93,8 @@ mod tests {
                 due.retain(|(at, _)| *at <= now);
                 due.sort_unstable();
                 due.truncate(limit);
-                assert_eq!(index.due(now, limit), due, "seed {seed}");
+                let found: Vec<_> = index.due(now).take(limit).map(|(at, key)| (at, key.to_vec())).collect();
+                assert_eq!(found, due, "seed {seed}");
                 let after = random.below(60);
                 let between: Vec<_> = model
                     .iter()

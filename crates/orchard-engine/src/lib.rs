@@ -13,6 +13,7 @@ pub mod collections;
 pub mod commit;
 pub mod compaction;
 mod company;
+mod count;
 pub mod default_expiry;
 pub mod engine;
 pub mod error;

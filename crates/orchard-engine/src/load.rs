@@ -1,6 +1,7 @@
 //! From segments into an empty map: ranges of keys side by side on several threads, joined in key order.
 
 use crate::commit::Counts;
+use crate::count::Apart;
 use crate::engine::EngineOptions;
 use crate::error::StorageError;
 use crate::expiry::ExpiryIndex;
@@ -38,6 +39,7 @@ struct Source<'a> {
     options: &'a EngineOptions,
     segments: &'a [Arc<Segment>],
     history_floor: u64,
+    apart: &'a Apart,
     /// Bytes of values that all threads told of.
     value_bytes: AtomicU64,
 }
@@ -68,8 +70,9 @@ pub(crate) fn load(
     options: &EngineOptions,
     segments: &[Arc<Segment>],
     history_floor: u64,
+    apart: &Apart,
 ) -> Result<Loaded, StorageError> {
-    let source = Source { options, segments, history_floor, value_bytes: AtomicU64::new(0) };
+    let source = Source { options, segments, history_floor, apart, value_bytes: AtomicU64::new(0) };
     let threads = threads(options, segments);
     let splits = split_keys(segments, if threads == 1 { 1 } else { threads * RANGES_PER_THREAD });
     let mut loader = map.bulk_loader();
@@ -157,6 +160,7 @@ impl Source<'_> {
             if let Some(expires) = entry.expires_at_ms {
                 expiry.change(entry.key.to_vec(), None, Some(expires));
             }
+            self.apart.note(entry.key);
             counts.entries += 1;
             counts.key_bytes += entry.key.len() as i64;
             counts.value_bytes += entry.value.len() as i64;
@@ -271,10 +275,14 @@ mod tests {
                     assert_eq!(segments.len(), 4);
                     assert_eq!(split_keys(&segments, 12).len(), 11, "the threads have something to do");
                     let core = engine.core.lock();
+                    let index = engine.expiry.lock();
                     let stats = core.map.stats();
                     let numbers = (stats.entries, stats.live, stats.versions, stats.key_bytes);
                     let bytes = (stats.value_bytes, stats.nonresident_bytes, stats.allocated_bytes);
-                    let expiry = (core.expiry.due(u64::MAX, usize::MAX), core.expiry.memory_bytes());
+                    let expiry = (
+                        index.due(u64::MAX).map(|(at, key)| (at, key.to_vec())).collect::<Vec<_>>(),
+                        index.memory_bytes(),
+                    );
                     assert!(core.counts.entries > 500 && expiry.0.len() > 100);
                     assert_eq!(stats.versions > stats.entries, history_retention_ms > 0);
                     assert_eq!(core.purge.is_empty(), history_retention_ms == 0);

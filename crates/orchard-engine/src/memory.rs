@@ -103,14 +103,17 @@ impl Engine {
             let mut core = self.core.lock();
             let core = &mut *core;
             let mut erased = Vec::new();
-            for (expires_at_ms, flat) in core.expiry.due(now.0, limit) {
+            let mut expiry = self.expiry.lock();
+            let due: Vec<(u64, Vec<u8>)> =
+                expiry.due(now.0).take(limit).map(|(at, flat)| (at, flat.to_vec())).collect();
+            for (expires_at_ms, flat) in due {
                 let newest = core.map.newest(&flat).filter(|version| !version.is_tombstone());
                 let stamp = newest
                     .filter(|version| version.expires_at_ms() == Some(expires_at_ms))
                     .map(|version| version.stamp());
                 let Some((stamp, (space, key))) = stamp.zip(split_flat_key(&flat)) else {
                     // The index is behind: so that it does not come again and again.
-                    core.expiry.change(flat, Some(expires_at_ms), None);
+                    expiry.change(flat, Some(expires_at_ms), None);
                     continue;
                 };
                 if let Some(deleted_at) = core.ranges.first_above(&flat, stamp) {
@@ -121,6 +124,7 @@ impl Engine {
                 let operation = Operation::DeleteIfStamp(Versionstamp::from_raw(stamp));
                 commit.mutations.push(Mutation { space, key, operation });
             }
+            drop(expiry);
             core.settle(self, erased);
         }
         (!commit.mutations.is_empty()).then_some(commit)

@@ -48,11 +48,11 @@ impl RangeTombstone {
 }
 
 /// A part of a range in which the same range tombstones hold.
-struct Piece<'a> {
-    lower: &'a [u8],
-    upper: Option<&'a [u8]>,
+pub(crate) struct Piece<'a> {
+    pub(crate) lower: &'a [u8],
+    pub(crate) upper: Option<&'a [u8]>,
     /// The newest of them; 0: none.
-    stamp: u64,
+    pub(crate) stamp: u64,
 }
 
 impl Piece<'_> {
@@ -146,6 +146,21 @@ impl Covers {
     #[inline]
     pub(crate) fn hides(&self, version: &Version<'_>, at: u64) -> bool {
         self.deleted_at(version, at).is_some()
+    }
+
+    /// A range, cut at the ends of what was deleted at or before `at`.
+    pub(crate) fn pieces_at<'a>(
+        &'a self,
+        lower: &'a [u8],
+        upper: Option<&'a [u8]>,
+        at: u64,
+    ) -> Vec<Piece<'a>> {
+        pieces(self.list(), lower, upper, at.saturating_add(1))
+    }
+
+    /// Whether a key lies in a range that was deleted at or before `at`.
+    pub(crate) fn covers(&self, key: &[u8], at: u64) -> bool {
+        self.list().iter().any(|range| range.stamp <= at && range.contains(key))
     }
 
     /// Whether some range was deleted behind `since` and not behind `at`.

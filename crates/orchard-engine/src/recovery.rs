@@ -5,6 +5,7 @@ use crate::apply::{self, Place, Refusal};
 use crate::collections::{CollectionIds, OrphansDue};
 use crate::commit::{Core, Counts};
 use crate::company::Company;
+use crate::count::Apart;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{OpenError, StorageError};
 use crate::expiry::ExpiryIndex;
@@ -66,7 +67,8 @@ pub(crate) struct Loading {
     ranges: Ranges,
     counts: Counts,
     orphans: OrphansDue,
-    expiry: ExpiryIndex,
+    expiry: Mutex<ExpiryIndex>,
+    apart: Apart,
     times: TimeIndex,
     floor: Versionstamp,
     segments: Arc<Vec<Arc<Segment>>>,
@@ -83,7 +85,8 @@ impl Loading {
             ranges: Ranges::new(options.range_tombstones_max, options.small_range_entries_max),
             counts: Counts::default(),
             orphans: OrphansDue::default(),
-            expiry: ExpiryIndex::default(),
+            expiry: Mutex::default(),
+            apart: Apart::new(options.tells_apart),
             times: TimeIndex::default(),
             floor: Versionstamp::ZERO,
             segments: Arc::default(),
@@ -97,7 +100,7 @@ impl Loading {
     /// Turns the oldest deleted range into point tombstones.
     fn erase_some(&mut self) {
         for erased in self.ranges.erase(&mut self.map, usize::MAX) {
-            erased.settle(&mut self.counts, &mut self.expiry, &mut self.orphans);
+            erased.settle(&mut self.counts, self.expiry.get_mut(), &mut self.orphans);
         }
     }
 
@@ -236,11 +239,13 @@ pub(crate) fn rebuild(
         (_, floor) => floor.min(checkpoint.raw()),
     };
     let mut map = new_map(env)?;
-    let load::Loaded { counts, expiry, purge } = load::load(&mut map, options, &segments, history_floor)?;
+    let apart = Apart::new(options.tells_apart);
+    let loaded = load::load(&mut map, options, &segments, history_floor, &apart)?;
     let mut loading = Loading {
-        counts,
-        expiry,
-        purge,
+        counts: loaded.counts,
+        expiry: Mutex::new(loaded.expiry),
+        apart,
+        purge: loaded.purge,
         segments: Arc::new(segments),
         history_floor,
         ..Loading::empty(map, options)
@@ -440,10 +445,11 @@ pub(crate) fn replay_record(
         while !loading.ranges.has_room_for(1) {
             loading.erase_some();
         }
-        let mut entries = Entries::new(&mut loading.map, &mut loading.ranges, &loading.expiry);
+        let (expiry, apart) = (&loading.expiry, &loading.apart);
+        let mut entries = Entries::new(&mut loading.map, &mut loading.ranges, expiry, apart);
         let applied = apply::apply(&mut entries, token, &[], &record.mutations, place);
         for erased in entries.erased {
-            erased.settle(&mut loading.counts, &mut loading.expiry, &mut loading.orphans);
+            erased.settle(&mut loading.counts, loading.expiry.get_mut(), &mut loading.orphans);
         }
         match applied {
             Ok(effects) if effects.repeated.is_some() => {
@@ -453,7 +459,7 @@ pub(crate) fn replay_record(
                 loading.counts.add(&effects);
                 loading.orphans.add(&effects, place.stamp.raw());
                 for (key, before, after) in effects.expiries {
-                    loading.expiry.change(key, before, after);
+                    loading.expiry.get_mut().change(key, before, after);
                 }
                 return Ok(());
             }
@@ -502,7 +508,6 @@ fn assemble(
         sealed: VecDeque::new(),
         counts: loading.counts,
         orphans: loading.orphans,
-        expiry: loading.expiry,
         times: loading.times,
         floor: loading.floor,
         purge: loading.purge,
@@ -518,6 +523,8 @@ fn assemble(
     stats.idle_group_index.store(next_index.saturating_sub(1), std::sync::atomic::Ordering::SeqCst);
     Engine {
         reader,
+        expiry: loading.expiry,
+        apart: loading.apart,
         ranges,
         log_clock,
         progress: Progress::new(durability, last, last_time.0),

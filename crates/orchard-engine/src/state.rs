@@ -1,11 +1,13 @@
 //! The map, and the ranges deleted in it, as the state that `apply` changes.
 
 use crate::apply::{Replaced, State, Stored};
+use crate::count::Apart;
 use crate::expiry::ExpiryIndex;
 use crate::ranges::{Erased, Ranges};
 use orchard_map::{Content, MapWriter, NewVersion, Version};
 use orchard_types::collection::HEADER_SIZE_BYTES_MAX;
 use orchard_types::{CollectionId, UnixMillis, ValueType};
+use parking_lot::Mutex;
 use std::ops::{Bound, ControlFlow, RangeBounds};
 
 impl<'a> From<Version<'a>> for Stored<'a> {
@@ -38,7 +40,8 @@ pub(crate) struct Entries<'a> {
     map: &'a mut MapWriter,
     ranges: &'a mut Ranges,
     /// As it stood before the commit.
-    expiry: &'a ExpiryIndex,
+    expiry: &'a Mutex<ExpiryIndex>,
+    apart: &'a Apart,
     /// Entries that became point tombstones because they were written over; to be settled whatever comes of the commit.
     pub(crate) erased: Vec<Erased>,
 }
@@ -47,9 +50,10 @@ impl<'a> Entries<'a> {
     pub(crate) fn new(
         map: &'a mut MapWriter,
         ranges: &'a mut Ranges,
-        expiry: &'a ExpiryIndex,
+        expiry: &'a Mutex<ExpiryIndex>,
+        apart: &'a Apart,
     ) -> Entries<'a> {
-        Entries { map, ranges, expiry, erased: Vec::new() }
+        Entries { map, ranges, expiry, apart, erased: Vec::new() }
     }
 
     /// A version as it stands: with a tombstone over it if its range was deleted.
@@ -93,6 +97,7 @@ impl State for Entries<'_> {
     ) -> u64 {
         // What expired was swept, but for the last moment's, so this looks at few however large the range is.
         self.expiry
+            .lock()
             .between(after.0, until.0)
             .filter(|key| RangeBounds::<[u8]>::contains(&(lower, upper), *key))
             .filter_map(|key| self.newest(key))
@@ -156,6 +161,9 @@ impl State for Entries<'_> {
             Some((type_tag, value)) => (type_tag, Content::Value(value)),
             None => (0, Content::Tombstone),
         };
+        if newest_stamp.is_none() {
+            self.apart.note(key);
+        }
         self.map.upsert(key, NewVersion { stamp, type_tag, expires_at_ms, content });
         replaced
     }

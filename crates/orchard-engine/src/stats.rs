@@ -114,7 +114,7 @@ pub(crate) fn collect(engine: &Engine) -> EngineStats {
     let segments = engine.live_segments();
     let (counts, covered, expiring, disk_full) = {
         let core = engine.core.lock();
-        (core.counts, covered(engine), core.expiry.len(), core.is_disk_full)
+        (core.counts, covered(engine), engine.expiry.lock().len(), core.is_disk_full)
     };
     let stats = &engine.stats;
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

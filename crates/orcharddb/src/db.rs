@@ -6,7 +6,7 @@ use crate::expired::ExpiryListener;
 use crate::scan::{Scan, ScanOptions};
 use crate::snapshot::Snapshot;
 use crate::transaction::{self, Transaction};
-use crate::tuple::IntoKey;
+use crate::tuple::{self, IntoKey};
 use crate::watch::hub::Hub;
 use orchard_engine::commit::{Placed, Submitted};
 use orchard_engine::compaction::PlanOptions;
@@ -53,7 +53,12 @@ impl Options {
     pub(crate) fn engine_options(&self, env: &Env) -> EngineOptions {
         let memory_limit_bytes =
             self.memory_limit_bytes.unwrap_or_else(|| env.disk.machine_memory_bytes() / 2);
-        EngineOptions { durability: self.durability, memory_limit_bytes, ..self.engine.clone() }
+        EngineOptions {
+            durability: self.durability,
+            memory_limit_bytes,
+            tells_apart: |key| !tuple::is_name(key),
+            ..self.engine.clone()
+        }
     }
 
     /// Opens (or creates) a directory.
@@ -335,11 +340,6 @@ impl Db {
     /// All entries in key order, from one snapshot.
     pub fn iter(&self) -> Scan {
         self.scan(KeyRange::all(), ScanOptions::default())
-    }
-
-    /// Number of entries in a range, without looking at each; expired ones that are not swept yet are counted.
-    pub fn count(&self, range: &KeyRange) -> u64 {
-        self.engine().count(SpaceId::DEFAULT, &range.start, range.end.as_deref())
     }
 
     /// Numbers.

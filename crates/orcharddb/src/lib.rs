@@ -9,6 +9,7 @@
 //! ```
 
 pub mod collection;
+mod count;
 mod databases;
 mod db;
 mod directory;

@@ -195,10 +195,4 @@ impl Db {
     pub fn history_floor(&self) -> Versionstamp {
         self.engine().history_floor()
     }
-
-    /// Number of entries in a range of any space, without looking at each; expired ones that are not swept yet are
-    /// counted.
-    pub fn count_in(&self, space: SpaceId, range: &KeyRange) -> u64 {
-        self.engine().count(space, &range.start, range.end.as_deref())
-    }
 }

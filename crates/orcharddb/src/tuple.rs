@@ -38,6 +38,24 @@ impl fmt::Display for KeyError {
 
 impl std::error::Error for KeyError {}
 
+/// Whether a key is a name: one string or one bytes part. Those are the keys that Redis commands can name.
+pub fn is_name(key: &[u8]) -> bool {
+    const BYTES_OR_STRING: std::ops::RangeInclusive<u8> = 1..=2;
+    let Some((_, rest)) = key.split_first().filter(|(kind, _)| BYTES_OR_STRING.contains(*kind)) else {
+        return false;
+    };
+    let Some((&0, inside)) = rest.split_last() else { return false };
+    // A zero inside is followed by 0xff; any other ends the part.
+    let mut rest = inside;
+    while let Some(zero) = rest.iter().position(|byte| *byte == 0) {
+        match rest.get(zero + 1..) {
+            Some([0xff, behind @ ..]) => rest = behind,
+            _ => return false,
+        }
+    }
+    true
+}
+
 /// What can be used as a key: a name (`"apple"`, one string part), bytes (one bytes part, or one string part if valid
 /// UTF-8), a [`Key`] as it is, or a slice of [`KeyPart`]s.
 pub trait IntoKey {

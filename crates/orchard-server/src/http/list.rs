@@ -26,7 +26,6 @@ struct Query {
     keys_only: bool,
     limit: Option<usize>,
     count: bool,
-    approximate: bool,
     at: Option<Moment>,
     since: Option<Moment>,
     until: Option<Moment>,
@@ -42,7 +41,6 @@ impl Query {
         let reverse = parameters.take_flag("reverse")?;
         let keys_only = parameters.take_flag("keys_only")?;
         let count = parameters.take_flag("count")?;
-        let approximate = parameters.take_flag("approximate")?;
         let at = at::take(&mut parameters, "at")?;
         let since = at::take(&mut parameters, "since")?;
         let until = at::take(&mut parameters, "until")?;
@@ -50,13 +48,8 @@ impl Query {
         let db = reply::take_db(&mut parameters)?;
         reply::take_consistency(&mut parameters)?;
         parameters.finish()?;
-        let is_plain = count && at.is_none() && since.is_none() && until.is_none() && cursor.is_none();
-        if approximate && !is_plain {
-            let detail = "approximate goes with count, and without at, since, until and cursor";
-            return Err(Problem::new(Kind::BadQuery, detail));
-        }
         let cursor = cursor.map(|text| Cursor::decode(&text, &range, reverse)).transpose()?;
-        Ok(Query { range, reverse, keys_only, limit, count, approximate, at, since, until, cursor, db })
+        Ok(Query { range, reverse, keys_only, limit, count, at, since, until, cursor, db })
     }
 
     fn rest(&self) -> KeyRange {
@@ -73,9 +66,6 @@ pub(super) async fn handle(session: &Session, parts: &Parts) -> Result<Response<
     let (since, until) = at::window(session, query.since, query.until)?;
     let options =
         ScanOptions { reverse: query.reverse, keys_only: query.keys_only, limit: None, since, until };
-    if query.approximate {
-        return Ok(counted(session.server().db.count_in(space, &query.range), versionstamp));
-    }
     if query.count {
         return count(snapshot, space, query.rest(), options).await;
     }
@@ -128,6 +118,9 @@ pub(super) async fn count(
 ) -> Result<Response<Body>, Problem> {
     let versionstamp = snapshot.versionstamp();
     let count = tokio::task::spawn_blocking(move || {
+        if options.since.is_none() && options.until.is_none() {
+            return snapshot.count_in(space, &range);
+        }
         let options = ScanOptions { keys_only: true, ..options };
         snapshot.scan_in(space, range, options).try_fold(0_u64, |count, entry| entry.map(|_| count + 1))
     });

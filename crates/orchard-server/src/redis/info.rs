@@ -150,10 +150,10 @@ fn fields(section: &str, server: &Server, stats: &Stats) -> Fields {
     fields
 }
 
-/// Keys of a database.
+/// Keys of a database, those too that Redis commands cannot name.
 fn count(server: &Server, database: u32) -> u64 {
     let space = server.db.database(&databases::name(database)).ok().flatten();
-    space.map_or(0, |space| server.db.count_in(space, &KeyRange::all()))
+    space.map_or(0, |space| server.db.count_in(space, &KeyRange::all()).0)
 }
 
 /// `967.05K`.

@@ -141,6 +141,7 @@ impl Simulation {
     pub(super) fn same_range(&self, pin: &SnapshotPin, space: SpaceId, range: &KeyRange, scan: Scan) -> Step {
         let (stamp, time) = (Versionstamp::from_raw(pin.stamp()), pin.time());
         let mut expected = self.truth.range(space, range, stamp, time);
+        self.same_count_at(pin, space, range, expected.len() as u64)?;
         if scan.reverse {
             expected.reverse();
         }
@@ -165,6 +166,20 @@ impl Simulation {
         let expected = self.truth.count(space, range);
         ensure!(entries == expected, "{range:?} of {space:?} counts {entries} entries, expected {expected}");
         Ok(())
+    }
+
+    fn same_count_at(&self, pin: &SnapshotPin, space: SpaceId, range: &KeyRange, expected: u64) -> Step {
+        match self.engine().engine().count_at(pin, space, &range.start, range.end.as_deref()) {
+            Ok(entries) => {
+                let (stamp, time) = (Versionstamp::from_raw(pin.stamp()), pin.time());
+                ensure!(
+                    entries == expected,
+                    "{range:?} of {space:?} counts {entries} entries at {stamp:?} {time:?}, expected {expected}"
+                );
+                Ok(())
+            }
+            Err(error) => self.read_error(&error),
+        }
     }
 
     pub(super) fn same(&self, place: &Place, expected: Option<&Found>, found: Option<&Found>) -> Step {

@@ -52,17 +52,16 @@ impl Queue {
     pub fn stats(&self) -> Result<QueueStats, Error> {
         let snapshot = self.db.snapshot();
         let now = snapshot.time();
-        let count =
-            |range: &KeyRange| self.db.engine().count(SpaceId::QUEUES, &range.start, range.end.as_deref());
+        let count = |range: &KeyRange| snapshot.count_in(SpaceId::QUEUES, range);
         let parted = |area| {
             let all = self.layout.area(area);
             let behind = self.layout.behind(area, now);
             let due = KeyRange { start: all.start, end: Some(behind.clone()) };
-            (count(&due), count(&KeyRange { start: behind, end: all.end }))
+            Ok::<_, Error>((count(&due)?, count(&KeyRange { start: behind, end: all.end })?))
         };
-        let (scheduled_ready, scheduled_later) = parted(layout::SCHEDULED);
-        let (ended, leased) = parted(layout::LEASED);
-        let incoming = count(&self.layout.area(layout::INCOMING));
+        let (scheduled_ready, scheduled_later) = parted(layout::SCHEDULED)?;
+        let (ended, leased) = parted(layout::LEASED)?;
+        let incoming = count(&self.layout.area(layout::INCOMING))?;
         let looked_at = self.front_of(&snapshot, self.layout.area(layout::INCOMING), INCOMING_COUNTED)?;
         let later = looked_at.iter().filter_map(layout::read_incoming);
         let later =
@@ -71,7 +70,7 @@ impl Queue {
             ready: scheduled_ready + ended + incoming.saturating_sub(later),
             delayed: scheduled_later + later,
             leased,
-            dead: count(&self.layout.area(layout::DEAD)),
+            dead: count(&self.layout.area(layout::DEAD))?,
         })
     }
 

@@ -16,7 +16,7 @@ use crate::tuple::IntoKey;
 pub use absent::Kept;
 use bytes::{BufMut, Bytes, BytesMut};
 use orchard_engine::engine::Engine;
-use orchard_engine::error::CommitError;
+use orchard_engine::error::{CommitError, ReadError};
 use orchard_engine::snapshot::SnapshotPin;
 use orchard_types::{
     Check, CollectionId, Commit, Entry, Expiry, Key, KeyRange, Mutation, SpaceId, UnixMillis, Value,
@@ -349,10 +349,26 @@ impl Transaction<'_> {
         Ok(self.engine.keys_by_hash(self.snapshot, space, position, look_at, visit)?)
     }
 
-    /// Number of entries of a range of any space in the newest applied state, own writes not counted, without looking at
-    /// each; expired ones that are not swept yet are counted.
-    pub fn count_in(&self, space: SpaceId, range: &KeyRange) -> u64 {
-        self.engine.count(space, &range.start, range.end.as_deref())
+    /// Number of stored entries of a range; `None` if own writes have to be seen.
+    pub(crate) fn count_stored(
+        &mut self,
+        space: SpaceId,
+        range: &KeyRange,
+    ) -> Option<Result<u64, ReadError>> {
+        let (start, end) = (&range.start, range.end.as_deref());
+        if self.overlay.is_seen_by_reads() {
+            return None;
+        }
+        if self.is_exclusive {
+            return Some(Ok(self.engine.count_exclusive(self.snapshot, space, start, end)));
+        }
+        self.ranges_read.push((space, range.clone()));
+        Some(self.engine.count_at(self.snapshot, space, start, end))
+    }
+
+    /// Whether all keys that a space has held are names; see [`crate::Db::holds_names_only`].
+    pub fn holds_names_only(&self, space: SpaceId) -> bool {
+        !self.engine.may_hold_apart(space)
     }
 
     /// Whether nothing would be written.

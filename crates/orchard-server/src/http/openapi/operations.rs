@@ -255,11 +255,6 @@ fn ranges(method: &str) -> Operation {
                 .parameter("reverse", flag(), "from the last key down")
                 .parameter("keys_only", flag(), "without values")
                 .parameter("count", flag(), "their number instead of the entries")
-                .parameter(
-                    "approximate",
-                    flag(),
-                    "with count: fast, and what is not settled yet may be counted",
-                )
                 .parameter("since", named("Moment"), "only entries last changed behind it")
                 .parameter("until", named("Moment"), "only entries last changed at or before it")
                 .parameter("cursor", text(), "where the page before ended")

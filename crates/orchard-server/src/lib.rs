@@ -111,6 +111,8 @@ pub async fn serve(
     let bind = |source| ServeError::Bind { address, source };
     let listener = TcpListener::bind(address).await.map_err(bind)?;
     on_ready(listener.local_addr().map_err(bind)?);
-    listener::run(Arc::new(Server::new(db, options)), listener, shutdown).await;
+    let server = Arc::new(Server::new(db, options));
+    redis::tell_expired(&server);
+    listener::run(server, listener, shutdown).await;
     Ok(())
 }

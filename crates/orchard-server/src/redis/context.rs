@@ -6,6 +6,7 @@ use super::session::Session;
 use super::value;
 use crate::Server;
 use bytes::Bytes;
+use orcharddb::collection::is_expired;
 use orcharddb::{Entry, Expiry, Key, SpaceId, Transaction, UnixMillis, Value, tuple};
 
 /// For a command that needs no keys.
@@ -37,7 +38,10 @@ impl Context<'_, '_> {
 
     /// The live entry of a key in the database selected.
     pub(crate) fn entry(&mut self, key: &Key) -> Result<Option<Entry>, RedisError> {
-        Ok(self.tx.entry_in(self.space, key)?)
+        match self.tx.entry_in(self.space, key)? {
+            Some(entry) if is_expired(&mut *self.tx, self.space, &entry)? => Ok(None),
+            found => Ok(found),
+        }
     }
 
     /// Writes a key in the database selected.

@@ -7,7 +7,7 @@ use super::DATABASES;
 use super::error::RedisError;
 use super::notify::Touched;
 use orchard_wire::resp::number::parse_integer;
-use orcharddb::{Key, SpaceId, Transaction};
+use orcharddb::{Noted, SpaceId, Transaction};
 use std::borrow::Cow;
 
 /// The name of a database.
@@ -31,14 +31,10 @@ pub(crate) fn number(text: &[u8]) -> Option<u32> {
 }
 
 /// The keys that a transaction wrote, by database, each as it is at last, in the order of their first write.
-pub(crate) fn touched(
-    tx: &mut Transaction<'_>,
-    selected: u32,
-    journal: Vec<(SpaceId, Key, bool)>,
-) -> Vec<Touched> {
+pub(crate) fn touched(tx: &mut Transaction<'_>, selected: u32, journal: Vec<Noted>) -> Vec<Touched> {
     let mut known: Vec<(SpaceId, Option<u32>)> = Vec::new();
     let mut touched: Vec<Touched> = Vec::new();
-    for (space, key, is_there) in journal {
+    for Noted { space, key, was_there, is_there } in journal {
         let database = match known.iter().find(|(known, _)| *known == space) {
             Some((_, database)) => *database,
             None => {
@@ -53,7 +49,8 @@ pub(crate) fn touched(
             Some(touched) => touched.is_there = is_there,
             None => {
                 let is_expired = is_there && tx.entry_in(space, &key).is_ok_and(|entry| entry.is_none());
-                touched.push(Touched { database, key, is_there, is_expired });
+                let is_new = !was_there;
+                touched.push(Touched { database, key, is_new, is_there, is_expired, now: tx.now() });
             }
         }
     }

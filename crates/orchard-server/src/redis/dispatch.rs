@@ -11,11 +11,14 @@ use super::databases;
 use super::direct;
 use super::effects::Effects;
 use super::error::RedisError;
+use super::families;
 use super::notify::{self, Classes};
 use super::observers::Observers;
 use super::output::Output;
+use super::pubsub::Kind;
 use super::session::{Multi, QUEUE_SIZE_BYTES_MAX, ReplyMode, Session};
 use crate::Server;
+use bytes::Bytes;
 use orchard_wire::resp::{Args, Batch, OwnedArgs, Reply};
 use orcharddb::{Commit, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View, tuple};
 use std::ops::ControlFlow;
@@ -122,7 +125,7 @@ impl<'a> Dispatcher<'a> {
                     }
                     Handler::Read(handler) => {
                         let started = self.observers.start(command);
-                        self.run_read(handler, command.name == "get", args);
+                        self.run_read(handler, command, args);
                         self.observers.note(self.server, self.session, command, args, started);
                     }
                     Handler::Session(handler) => {
@@ -207,7 +210,7 @@ impl<'a> Dispatcher<'a> {
     }
 
     /// Runs a read on the view, which is newer than every commit of this connection.
-    fn run_read(&mut self, handler: command::KeysHandler, is_get: bool, args: Args<'_>) {
+    fn run_read(&mut self, handler: command::KeysHandler, command: &Command, args: Args<'_>) {
         let (server, database) = (self.server, self.session.database);
         let (stamp, time) = self.session.own;
         let view = self.view.get_or_insert_with(|| server.db.view_not_before(stamp, time));
@@ -219,7 +222,12 @@ impl<'a> Dispatcher<'a> {
         };
         if let Ok(space) = space {
             self.view_space = Some((database, space));
-            if is_get && self.session.reply_mode == ReplyMode::On {
+            if self.observers.notify.tells_misses() {
+                let mut effects = Effects::default();
+                effects.extend(misses(self.observers.notify, &mut tx, (database, space), command, args));
+                effects.send(&server.redis.pubsub, depends_on);
+            }
+            if command.name == "get" && self.session.reply_mode == ReplyMode::On {
                 let version = self.session.version;
                 let mut is_told = false;
                 self.output.push_with(depends_on, |out| {
@@ -329,6 +337,24 @@ fn answer(session: &mut Session, output: &mut Output, reply: &Reply, depends_on:
         ReplyMode::SkipNext => session.reply_mode = ReplyMode::Skip,
         ReplyMode::Skip => session.reply_mode = ReplyMode::On,
     }
+}
+
+/// The messages that tell of keys that a command looks for in vain.
+fn misses(
+    classes: Classes,
+    tx: &mut Transaction<'_>,
+    (database, space): (u32, SpaceId),
+    command: &Command,
+    args: Args<'_>,
+) -> Vec<(Kind, Bytes, Bytes)> {
+    // These two look without touching.
+    if command.name.starts_with("object|") || command.name.starts_with("memory|") {
+        return Vec::new();
+    }
+    let places = families::key_places(command, args).unwrap_or_default();
+    let mut keys: Vec<_> = places.into_iter().filter_map(|at| tuple::name(args.at(at)).ok()).collect();
+    keys.retain(|key| tx.entry_in(space, key).is_ok_and(|entry| entry.is_none()));
+    notify::misses(classes, database, &keys)
 }
 
 /// Whether a client that listens to channels may run a command.
@@ -641,6 +667,12 @@ fn run_queued(
         let touched = databases::touched(tx, database, journal);
         if let Some(effects) = &mut session.effects {
             effects.extend(notify::messages(notify, command.name, args, &touched));
+            if notify.tells_misses()
+                && matches!(command.handler, Handler::Read(_))
+                && let Ok(space) = databases::space_in(tx, database)
+            {
+                effects.extend(misses(notify, tx, (database, space), command, args));
+            }
         }
     }
     result.unwrap_or_else(Reply::from)

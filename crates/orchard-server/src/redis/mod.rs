@@ -52,6 +52,7 @@ mod direct;
 mod dispatch;
 mod effects;
 mod error;
+mod expired;
 mod expiry;
 mod families;
 mod info;
@@ -67,6 +68,7 @@ mod slowlog;
 mod value;
 
 pub(crate) use connection::run;
+pub(crate) use expired::tell_expired;
 
 use clients::Clients;
 use config::Config;

@@ -8,7 +8,8 @@
 use super::pubsub::Kind;
 use bytes::Bytes;
 use orchard_wire::resp::Args;
-use orcharddb::{Key, tuple};
+use orchard_wire::resp::number::parse_integer;
+use orcharddb::{Expired, Key, UnixMillis, tuple};
 
 /// Which events are sent: the letters of `notify-keyspace-events`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -40,6 +41,9 @@ const LIST: Classes = Classes(1 << 2);
 const SET: Classes = Classes(1 << 3);
 const HASH: Classes = Classes(1 << 4);
 const ZSET: Classes = Classes(1 << 5);
+const EXPIRED: Classes = Classes(1 << 6);
+const MISS: Classes = Classes(1 << 12);
+const NEW: Classes = Classes(1 << 13);
 
 impl Classes {
     /// The classes that letters name; `None` if one names nothing.
@@ -82,6 +86,11 @@ impl Classes {
         self.0 & other.0 == other.0
     }
 
+    /// Whether keys that are looked for and absent are told of.
+    pub(crate) fn tells_misses(self) -> bool {
+        self.has(MISS) && self.is_any()
+    }
+
     /// Whether anything is ever sent.
     pub(crate) fn is_any(self) -> bool {
         self.has(KEYSPACE) || self.has(KEYEVENT)
@@ -93,9 +102,13 @@ impl Classes {
 pub(crate) struct Touched {
     pub(crate) database: u32,
     pub(crate) key: Key,
+    /// It was not there before.
+    pub(crate) is_new: bool,
     pub(crate) is_there: bool,
     /// It was given a time to live that is over.
     pub(crate) is_expired: bool,
+    /// The time of the command.
+    pub(crate) now: UnixMillis,
 }
 
 /// Something that happened to a key.
@@ -120,7 +133,7 @@ enum Rule {
 }
 
 /// The rule of a command, by its name and arguments.
-fn rule(name: &str, args: Args<'_>) -> Option<Rule> {
+fn rule(name: &str, args: Args<'_>, now: UnixMillis) -> Option<Rule> {
     let has = |word: &[u8]| args.iter().skip(2).any(|arg| arg.eq_ignore_ascii_case(word));
     Some(match name {
         "set" | "setnx" | "getset" | "setex" | "psetex" => Rule::Stored(event(STRING, "set")),
@@ -148,6 +161,16 @@ fn rule(name: &str, args: Args<'_>) -> Option<Rule> {
         "lrem" => Rule::Changed(event(LIST, "lrem")),
         "ltrim" => Rule::Changed(event(LIST, "ltrim")),
         "hset" | "hmset" | "hsetnx" => Rule::Changed(event(HASH, "hset")),
+        "hexpire" | "hpexpire" | "hexpireat" | "hpexpireat" if is_past(name, args.at(2), now) => {
+            Rule::Changed(event(HASH, "hdel"))
+        }
+        "hgetex" if has_time_that_is_past(args, now) => Rule::Changed(event(HASH, "hdel")),
+        "hexpire" | "hpexpire" | "hexpireat" | "hpexpireat" => Rule::Changed(event(HASH, "hexpire")),
+        "hgetex" if has(b"persist") => Rule::Changed(event(HASH, "hpersist")),
+        "hgetex" => Rule::Changed(event(HASH, "hexpire")),
+        "hpersist" => Rule::Changed(event(HASH, "hpersist")),
+        "hsetex" => Rule::Changed(event(HASH, "hset")),
+        "hgetdel" => Rule::Changed(event(HASH, "hdel")),
         "hdel" => Rule::Changed(event(HASH, "hdel")),
         "hincrby" => Rule::Changed(event(HASH, "hincrby")),
         "hincrbyfloat" => Rule::Changed(event(HASH, "hincrbyfloat")),
@@ -233,11 +256,14 @@ fn events(name: &str, args: Args<'_>, touched: &[Touched]) -> Vec<(Event, Touche
             }
         }
         _ => {
-            let Some(rule) = rule(name, args) else { return found };
             for touched in touched {
+                let Some(rule) = rule(name, args, touched.now) else { return found };
                 match (&rule, touched.is_there) {
                     (Rule::Changed(event), is_there) => {
                         add(*event, touched);
+                        if name == "hsetex" && is_there && sets_expiry(name, args) {
+                            add(super::notify::event(HASH, "hexpire"), touched);
+                        }
                         if !is_there {
                             add(DEL, touched);
                         }
@@ -269,35 +295,93 @@ fn sets_expiry(name: &str, args: Args<'_>) -> bool {
     const OPTIONS: [&[u8]; 4] = [b"ex", b"px", b"exat", b"pxat"];
     match name {
         "setex" | "psetex" => true,
+        "hsetex" => {
+            let mut options = args.iter().skip(2).take_while(|arg| !arg.eq_ignore_ascii_case(b"fields"));
+            options.any(|arg| OPTIONS.iter().any(|option| arg.eq_ignore_ascii_case(option)))
+        }
         "set" => args.iter().skip(3).any(|arg| OPTIONS.iter().any(|option| arg.eq_ignore_ascii_case(option))),
         _ => false,
     }
 }
 
 /// The messages that tell of what a command did.
-pub(crate) fn messages(
-    classes: Classes,
-    name: &str,
-    args: Args<'_>,
-    touched: &[Touched],
-) -> Vec<(Kind, Bytes, Bytes)> {
+pub(crate) fn messages(classes: Classes, name: &str, args: Args<'_>, touched: &[Touched]) -> Vec<Message> {
     let mut messages = Vec::new();
-    for (event, touched) in events(name, args, touched) {
-        if !classes.has(event.class) {
-            continue;
+    let mut told: Vec<&Touched> = Vec::new();
+    let events = events(name, args, touched);
+    for (event, about) in &events {
+        // A key is new before anything else is said of it.
+        let is_new = about.is_there && (about.is_new || matches!(event.name, "rename_to" | "copy_to"));
+        if is_new && !told.contains(&about) {
+            told.push(about);
+            push(&mut messages, classes, EVENT_NEW, about.database, &about.key);
         }
-        // Keys that are no single name are not seen here.
-        let Some(key) = tuple::decode_name(&touched.key) else { continue };
-        let key = Bytes::from(key);
-        let event = Bytes::from_static(event.name.as_bytes());
-        if classes.has(KEYSPACE) {
-            let channel = [format!("__keyspace@{}__:", touched.database).as_bytes(), &key].concat();
-            messages.push((Kind::Channel, Bytes::from(channel), event.clone()));
-        }
-        if classes.has(KEYEVENT) {
-            let channel = [format!("__keyevent@{}__:", touched.database).as_bytes(), &event].concat();
-            messages.push((Kind::Channel, Bytes::from(channel), key));
-        }
+        push(&mut messages, classes, *event, about.database, &about.key);
     }
     messages
+}
+
+const EVENT_NEW: Event = event(NEW, "new");
+
+type Message = (Kind, Bytes, Bytes);
+
+fn push(messages: &mut Vec<Message>, classes: Classes, event: Event, database: u32, key: &Key) {
+    if !classes.has(event.class) {
+        return;
+    }
+    // Keys that are no single name are not seen here.
+    let Some(key) = tuple::decode_name(key) else { return };
+    let key = Bytes::from(key);
+    let event = Bytes::from_static(event.name.as_bytes());
+    if classes.has(KEYSPACE) {
+        let channel = [format!("__keyspace@{database}__:").as_bytes(), &key].concat();
+        messages.push((Kind::Channel, Bytes::from(channel), event.clone()));
+    }
+    if classes.has(KEYEVENT) {
+        let channel = [format!("__keyevent@{database}__:").as_bytes(), &event].concat();
+        messages.push((Kind::Channel, Bytes::from(channel), key));
+    }
+}
+
+/// The messages that tell of keys that were looked for and are absent.
+pub(crate) fn misses(classes: Classes, database: u32, keys: &[Key]) -> Vec<Message> {
+    let mut messages = Vec::new();
+    for key in keys {
+        push(&mut messages, classes, event(MISS, "keymiss"), database, key);
+    }
+    messages
+}
+
+/// The messages that tell of what the background has taken away because its time had come.
+pub(crate) fn expired(classes: Classes, database: u32, expired: &Expired) -> Vec<Message> {
+    let mut messages = Vec::new();
+    let events: &[Event] = match (expired.is_whole, expired.is_gone) {
+        (true, _) => &[event(EXPIRED, "expired")],
+        (false, false) => &[event(HASH, "hexpired")],
+        (false, true) => &[event(HASH, "hexpired"), DEL],
+    };
+    for event in events {
+        push(&mut messages, classes, *event, database, &expired.key);
+    }
+    messages
+}
+
+/// Whether the time that `HEXPIRE` and its like name has come.
+fn is_past(name: &str, time: &[u8], now: UnixMillis) -> bool {
+    let Some(time) = parse_integer(time) else { return false };
+    let time_ms = if name.starts_with("hp") { time } else { time.saturating_mul(1_000) };
+    if name.ends_with("at") { u64::try_from(time_ms).is_ok_and(|at| at <= now.0) } else { time_ms == 0 }
+}
+
+/// Whether `HGETEX` names a moment that has come.
+fn has_time_that_is_past(args: Args<'_>, now: UnixMillis) -> bool {
+    let Some(option) = args.get(2) else { return false };
+    let name = if option.eq_ignore_ascii_case(b"pxat") {
+        "hpexpireat"
+    } else if option.eq_ignore_ascii_case(b"exat") {
+        "hexpireat"
+    } else {
+        return false;
+    };
+    is_past(name, args.get(3).unwrap_or_default(), now)
 }

@@ -28,6 +28,7 @@ mod queues;
 mod readme;
 mod redis_collections;
 mod redis_connection;
+mod redis_field_expiry;
 mod redis_keys;
 mod redis_server;
 mod redis_strings;

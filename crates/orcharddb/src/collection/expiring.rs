@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::scan::ScanOptions;
 use crate::transaction::Transaction;
 use bytes::Bytes;
+use orchard_types::collection::COLLECTION_ID_SIZE_BYTES;
 use orchard_types::{CollectionId, Entry, Expiry, Key, KeyRange, SpaceId, UnixMillis, Value, ValueType};
 
 /// The family of elements that expire, by name.
@@ -287,6 +288,14 @@ impl Alarm {
 pub(super) fn due_alarms(now: UnixMillis) -> KeyRange {
     let end = now.0.saturating_add(1).to_be_bytes().to_vec();
     KeyRange { start: Bytes::new(), end: Some(end.into()) }
+}
+
+/// Whether a value is the header of a collection of which elements expire.
+pub(super) fn may_be_expired(value: &Value) -> bool {
+    const LENGTH: usize = 1 + COLLECTION_ID_SIZE_BYTES + 8 + 8 + TIME_SIZE_BYTES;
+    value.value_type == ValueType::Hash
+        && value.data.len() == LENGTH
+        && CollectionId::of_value(value.value_type, &value.data).is_some()
 }
 
 /// The header of a collection was written under another key, or under another id: its alarm has to know.

@@ -138,6 +138,15 @@ impl Transaction<'_> {
     }
 }
 
+/// Whether an entry that a view has shown is a hash all of whose fields have expired: the background is about to delete
+/// it.
+///
+/// # Errors
+/// [`Error::Read`], [`Error::Collection`]
+pub fn is_expired<V: View>(view: V, space: SpaceId, entry: &orchard_types::Entry) -> Result<bool, Error> {
+    Ok(expiring::may_be_expired(&entry.value) && Hash::open(view, space, entry.key.clone())?.is_empty()?)
+}
+
 /// Number of elements of a value of a collection type, without reading them; `None` for other values.
 pub fn count(value_type: ValueType, data: &bytes::Bytes) -> Option<u64> {
     if !value_type.is_collection() {

@@ -51,10 +51,23 @@ pub struct Transaction<'a> {
     keys_read: BTreeMap<(SpaceId, Key), Option<Versionstamp>>,
     ranges_read: Vec<(SpaceId, KeyRange)>,
     overlay: Overlay,
-    /// The keys written, in order, and whether they are there after it; while somebody wants to know.
-    journal: Option<Vec<(SpaceId, Key, bool)>>,
+    /// The keys written, in order; while somebody wants to know.
+    journal: Option<Vec<Noted>>,
     /// Ids drawn by this try.
     new_collections: Vec<CollectionId>,
+}
+
+/// A write that a transaction has noted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Noted {
+    /// Where.
+    pub space: SpaceId,
+    /// The key.
+    pub key: Key,
+    /// Whether it was there before.
+    pub was_there: bool,
+    /// Whether it was set rather than removed.
+    pub is_there: bool,
 }
 
 impl<'a> Transaction<'a> {
@@ -280,9 +293,7 @@ impl Transaction<'_> {
     /// Writes a value into any space.
     pub fn put_in(&mut self, space: SpaceId, key: Key, value: impl Into<Value>, expiry: Expiry) {
         let now = self.now();
-        if let Some(journal) = &mut self.journal {
-            journal.push((space, key.clone(), true));
-        }
+        self.note(space, &key, true);
         self.overlay.set(space, key, value.into(), expiry, now);
     }
 
@@ -297,14 +308,19 @@ impl Transaction<'_> {
 
     /// Removes a key of any space.
     pub fn delete_in(&mut self, space: SpaceId, key: Key) {
-        if self.journal.is_some() {
-            // What was not there is not removed.
-            let is_there = self.entry_in(space, &key).is_ok_and(|entry| entry.is_some());
-            if let Some(journal) = self.journal.as_mut().filter(|_| is_there) {
-                journal.push((space, key.clone(), false));
-            }
-        }
+        self.note(space, &key, false);
         self.overlay.delete(space, key);
+    }
+
+    /// Notes a key as if it were written or removed now, if keys are noted. What was not there is not removed.
+    pub fn note(&mut self, space: SpaceId, key: &Key, is_there: bool) {
+        if self.journal.is_none() {
+            return;
+        }
+        let was_there = self.entry_in(space, key).is_ok_and(|entry| entry.is_some());
+        if let Some(journal) = self.journal.as_mut().filter(|_| is_there || was_there) {
+            journal.push(Noted { space, key: key.clone(), was_there, is_there });
+        }
     }
 
     /// Removes every entry of a range of any space, the transaction's own writes included; what is written after it stays.
@@ -329,8 +345,8 @@ impl Transaction<'_> {
         self.journal = Some(Vec::new());
     }
 
-    /// What was noted: space, key, and whether it was set rather than removed.
-    pub fn take_journal(&mut self) -> Vec<(SpaceId, Key, bool)> {
+    /// What was noted.
+    pub fn take_journal(&mut self) -> Vec<Noted> {
         self.journal.take().unwrap_or_default()
     }
 

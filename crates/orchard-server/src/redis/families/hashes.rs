@@ -12,7 +12,7 @@ use orchard_wire::resp::long_double::{LongDouble, ParseError};
 use orchard_wire::resp::number::parse_integer;
 use orchard_wire::resp::{Args, Reply, RespVersion};
 use orcharddb::collection::Hash;
-use orcharddb::{Transaction, Value, ValueType};
+use orcharddb::{Expiry, Transaction, Value, ValueType};
 
 const ONE: (i32, i32, i32) = (1, 1, 1);
 
@@ -39,7 +39,7 @@ pub(super) static FAMILY: Family = Family {
 };
 
 /// The hash at the first argument.
-fn hash<'c, 't>(
+pub(super) fn hash<'c, 't>(
     cx: &'c mut Context<'_, 't>,
     args: Args<'_>,
 ) -> Result<Hash<&'c mut Transaction<'t>>, RedisError> {
@@ -142,7 +142,7 @@ fn hincrby(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError
     let after = before
         .checked_add(increment)
         .ok_or_else(|| RedisError::err("increment or decrement would overflow"))?;
-    hash.set(args.shared(2), after)?;
+    hash.set_expiring(args.shared(2), after, Expiry::Keep)?;
     Ok(Reply::Integer(after))
 }
 
@@ -171,7 +171,7 @@ fn hincrbyfloat(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, Redis
         Ok(number) if is_float => Value::from(number),
         _ => Value::from(text.as_str()),
     };
-    hash.set(args.shared(2), written)?;
+    hash.set_expiring(args.shared(2), written, Expiry::Keep)?;
     Ok(Reply::Bulk(Bytes::from(text)))
 }
 

@@ -172,7 +172,7 @@ fn counted_keys(name: &str) -> Option<usize> {
 }
 
 /// Places of the keys in a request.
-fn key_places(command: &Command, args: Args<'_>) -> Option<Vec<usize>> {
+pub(in crate::redis) fn key_places(command: &Command, args: Args<'_>) -> Option<Vec<usize>> {
     let length = i64::try_from(args.len()).ok()?;
     let (first, last, step) = command.keys;
     let mut places = Vec::new();

@@ -9,7 +9,7 @@ use orcharddb::{Expiry, UnixMillis};
 
 /// `NX`, `XX`, `GT`, `LT`.
 #[derive(Clone, Copy, Default)]
-struct Conditions {
+pub(super) struct Conditions {
     only_without: bool,
     only_with: bool,
     only_later: bool,
@@ -20,16 +20,14 @@ impl Conditions {
     fn parse(args: Args<'_>) -> Result<Conditions, RedisError> {
         let mut conditions = Conditions::default();
         for option in args.iter().skip(3) {
-            match option.to_ascii_lowercase().as_slice() {
-                b"nx" => conditions.only_without = true,
-                b"xx" => conditions.only_with = true,
-                b"gt" => conditions.only_later = true,
-                b"lt" => conditions.only_sooner = true,
-                _ => {
-                    let option = crate::redis::command::shown(option, 128);
-                    return Err(RedisError::err(format_args!("Unsupported option {option}")));
-                }
-            }
+            let Some(one) = Conditions::of_one(option) else {
+                let option = crate::redis::command::shown(option, 128);
+                return Err(RedisError::err(format_args!("Unsupported option {option}")));
+            };
+            conditions.only_without |= one.only_without;
+            conditions.only_with |= one.only_with;
+            conditions.only_later |= one.only_later;
+            conditions.only_sooner |= one.only_sooner;
         }
         if conditions.only_without
             && (conditions.only_with || conditions.only_later || conditions.only_sooner)
@@ -42,8 +40,21 @@ impl Conditions {
         Ok(conditions)
     }
 
+    /// The condition that a word names, if it does.
+    pub(super) fn of_one(word: &[u8]) -> Option<Conditions> {
+        let mut conditions = Conditions::default();
+        match word.to_ascii_lowercase().as_slice() {
+            b"nx" => conditions.only_without = true,
+            b"xx" => conditions.only_with = true,
+            b"gt" => conditions.only_later = true,
+            b"lt" => conditions.only_sooner = true,
+            _ => return None,
+        }
+        Some(conditions)
+    }
+
     /// Whether a key that expires at `current` may expire at `wanted`. What never expires is later than everything.
-    fn allow(self, current: Option<i64>, wanted: i64) -> bool {
+    pub(super) fn allow(self, current: Option<i64>, wanted: i64) -> bool {
         !(self.only_without && current.is_some()
             || self.only_with && current.is_none()
             || self.only_later && current.is_none_or(|current| wanted <= current)

@@ -162,7 +162,14 @@ fn lrem(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
 
 fn ltrim(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let (start, stop) = (integer(args.at(2))?, integer(args.at(3))?);
-    list(cx, args)?.trim(start, stop)?;
+    let mut list = list(cx, args)?;
+    let before = list.len();
+    list.trim(start, stop)?;
+    if before > 0 && list.len() == before {
+        // Redis tells of one that removes nothing, too.
+        let key = cx.key(args.at(1))?;
+        cx.tx.note(cx.space, &key, true);
+    }
     Ok(Reply::Ok)
 }
 

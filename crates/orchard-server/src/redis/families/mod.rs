@@ -3,6 +3,7 @@
 mod bitmaps;
 mod common;
 mod connection;
+mod field_lifetimes;
 mod hashes;
 mod introspection;
 mod keys;
@@ -21,6 +22,7 @@ mod transactions;
 mod walk;
 
 use super::command::Family;
+pub(super) use introspection::key_places;
 pub(super) use lists::{end as list_end, texts_reply};
 pub(super) use sorted_sets::members_reply as scored_reply;
 
@@ -33,6 +35,7 @@ pub(super) static ALL: &[&Family] = &[
     &pubsub::FAMILY,
     &server::FAMILY,
     &hashes::FAMILY,
+    &field_lifetimes::FAMILY,
     &lists::FAMILY,
     &sets::FAMILY,
     &sorted_sets::FAMILY,

@@ -1,12 +1,23 @@
 //! Which entries expire when, so that a sweep finds them without looking at the others.
 
-use std::collections::BTreeSet;
+use crate::engine::Engine;
+use crate::format::split_flat_key;
+use orchard_types::{SpaceId, UnixMillis};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Entries by the time of their expiry. Holds exactly the entries in memory that have one.
 #[derive(Default)]
 pub struct ExpiryIndex {
     due: BTreeSet<(u64, Box<[u8]>)>,
     key_bytes: usize,
+    spaces: BTreeMap<SpaceId, Sums>,
+}
+
+/// Of the entries of a space: their number, and the sum of their moments.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    count: u64,
+    expires_at_ms: u128,
 }
 
 /// Memory of one item beside its key: the tuple, the tree's share and the allocation's.
@@ -21,9 +32,20 @@ impl ExpiryIndex {
         let mut item = (before.unwrap_or_default(), key.into_boxed_slice());
         if before.is_some() && self.due.remove(&item) {
             self.key_bytes -= item.1.len();
+            if let Some(sums) = split_flat_key(&item.1).and_then(|(space, _)| self.spaces.get_mut(&space)) {
+                sums.count -= 1;
+                sums.expires_at_ms -= u128::from(item.0);
+            }
         }
         if let Some(after) = after {
             item.0 = after;
+            if let Some((space, _)) = split_flat_key(&item.1)
+                && !self.due.contains(&item)
+            {
+                let sums = self.spaces.entry(space).or_default();
+                sums.count += 1;
+                sums.expires_at_ms += u128::from(after);
+            }
             self.key_bytes += item.1.len();
             self.due.insert(item);
         }
@@ -33,6 +55,18 @@ impl ExpiryIndex {
     pub(crate) fn absorb(&mut self, mut other: ExpiryIndex) {
         self.due.append(&mut other.due);
         self.key_bytes += other.key_bytes;
+        for (space, sums) in other.spaces {
+            let own = self.spaces.entry(space).or_default();
+            own.count += sums.count;
+            own.expires_at_ms += sums.expires_at_ms;
+        }
+    }
+
+    /// How many entries of a space expire, and when on average.
+    pub fn of_space(&self, space: SpaceId) -> (u64, UnixMillis) {
+        let sums = self.spaces.get(&space).copied().unwrap_or_default();
+        let mean = sums.expires_at_ms / u128::from(sums.count.max(1));
+        (sums.count, UnixMillis(u64::try_from(mean).unwrap_or(u64::MAX)))
     }
 
     /// The entries that expire at or before `now_ms`, soonest first, each with its moment.
@@ -65,6 +99,13 @@ impl ExpiryIndex {
     /// Memory in bytes, about.
     pub fn memory_bytes(&self) -> usize {
         self.key_bytes + self.due.len() * ITEM_OVERHEAD_BYTES
+    }
+}
+
+impl Engine {
+    /// How many entries of a space expire, and when on average; those that have and are not swept yet are counted.
+    pub fn expiring(&self, space: SpaceId) -> (u64, UnixMillis) {
+        self.expiry.lock().of_space(space)
     }
 }
 

@@ -10,11 +10,13 @@
 mod clock;
 pub mod disk;
 pub mod fault;
+mod process;
 mod random;
 mod real_disk;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile, DiskLock, LockError, NoDisk, OpenMode};
+pub use process::ProcessUsage;
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use real_disk::RealDisk;
 

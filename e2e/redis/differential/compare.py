@@ -60,12 +60,30 @@ def same_frames(args, redis, orchard, counts=None):
     """What a connection got for one command while messages may come in between."""
     if redis == orchard:
         return True
+    kept = [[frame for frame in frames if not tells_expiry(frame)] for frames in (redis, orchard)]
+    if kept != [redis, orchard]:
+        # Redis tells of an expiry when the key is looked at next, OrchardDB within about a second: differences.py.
+        if counts is not None:
+            counts["expired-event"] += 1
+        return same_frames(args, *kept, counts)
     if args and command(args) in UNSUBSCRIBES and len(args) == 1:
         return unsubscribed(redis) == unsubscribed(orchard)
     if len(redis) == len(orchard) == 1 and args:
         return same(args, redis[0], orchard[0], counts)
     # Several patterns match one message: Redis walks a hash table.
     return sorted(redis, key=repr) == sorted(orchard, key=repr)
+
+
+def tells_expiry(frame):
+    """Is it the message of the event `expired`?"""
+    kind, payload = frame
+    if kind not in "*>" or not payload or len(payload) < 3:
+        return False
+    channel, content = payload[-2][1], payload[-1][1]
+    if not isinstance(channel, bytes):
+        return False
+    by_key = channel.startswith(b"__keyspace@") and content == b"expired"
+    return by_key or (channel.startswith(b"__keyevent@") and channel.endswith(b"__:expired"))
 
 
 def unsubscribed(frames):

@@ -56,6 +56,8 @@ enum Event {
     Message(Message),
     /// What it waits for may have come, or did not come in time.
     Told(Told),
+    /// `CLIENT PAUSE` is over.
+    Resumed,
     /// The server stops.
     Stop,
     /// Somebody ended the connection, or the client keeps nobody waiting any longer.
@@ -81,6 +83,8 @@ struct Connection<'a> {
     has_ended: bool,
     /// What it waits for, before any other request runs.
     blocked: Option<Blocked<'a>>,
+    /// Ready when `CLIENT PAUSE` is over.
+    paused: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 /// Serves a connection whose first bytes are `head`.
@@ -107,6 +111,7 @@ pub(crate) async fn run(
         is_stopping: false,
         has_ended: false,
         blocked: None,
+        paused: None,
     };
     if let Err(error) = connection.serve(&mut stopped).await {
         debug!(%error, "a Redis connection ended early");
@@ -145,6 +150,10 @@ impl Connection<'_> {
                     self.take(message);
                     self.take_messages();
                 }
+                Event::Resumed => {
+                    self.paused = None;
+                    self.work();
+                }
                 Event::Told(told) => {
                     if self.is_answered(told) {
                         self.blocked = None;
@@ -153,11 +162,13 @@ impl Connection<'_> {
                 }
                 Event::End => {
                     self.blocked = None;
+                    self.paused = None;
                     self.has_ended = true;
                     self.session.is_closing = true;
                 }
                 Event::Stop => {
                     self.blocked = None;
+                    self.paused = None;
                     self.is_stopping = true;
                 }
                 Event::Close => return Ok(()),
@@ -202,6 +213,7 @@ impl Connection<'_> {
     fn may_read(&self) -> bool {
         match self.blocked {
             Some(_) => self.input.len() < READ_SIZE_BYTES,
+            None if self.paused.is_some() => self.input.len() < READ_SIZE_BYTES,
             None => self.has_room(),
         }
     }
@@ -209,6 +221,7 @@ impl Connection<'_> {
     /// Whether requests may run now.
     fn has_room(&self) -> bool {
         self.blocked.is_none()
+            && self.paused.is_none()
             && !self.session.is_closing
             && !self.is_stopping
             && self.output.waiting_bytes() <= BACKLOG_SIZE_BYTES_MAX
@@ -245,6 +258,10 @@ impl Connection<'_> {
             match dispatcher.run(&self.batch, self.next) {
                 Stopped::Done => self.next = self.batch.len(),
                 Stopped::Full(next) => self.next = next,
+                Stopped::Paused(next) => {
+                    self.next = next;
+                    self.paused = Some(Box::pin(self.server.redis.pause.over()));
+                }
                 Stopped::Blocked(next) => {
                     self.next = next;
                     self.session.client.take_unblock();
@@ -359,6 +376,11 @@ impl Connection<'_> {
             if let Poll::Ready(told) = blocked.poll(cx) {
                 return Poll::Ready(Ok(Event::Told(told)));
             }
+        }
+        if let Some(paused) = &mut self.paused
+            && paused.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Ok(Event::Resumed));
         }
         if self.may_read() {
             self.make_room();

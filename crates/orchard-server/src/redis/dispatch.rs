@@ -5,6 +5,7 @@
 //! - What a reply rests on goes with it to the gate: for a write its outcome's stamp, for a read the view's.
 
 use super::blocking::{self, Blocked, Operation};
+use super::calls::Tally;
 use super::command::{self, BLOCKING, Command, Handler, NO_AUTH, NO_MULTI, NOT_QUEUED};
 use super::context::{Context, SessionContext};
 use super::databases;
@@ -42,6 +43,8 @@ pub(crate) enum Stopped {
     Done,
     /// The replies have to leave first; go on with this request.
     Full(usize),
+    /// `CLIENT PAUSE` holds this request.
+    Paused(usize),
     /// The last command waits for an element (the session says for which); then go on with this request.
     Blocked(usize),
     /// The connection ends.
@@ -57,6 +60,7 @@ pub(crate) struct Dispatcher<'a> {
     /// The database that the view was last read of, and its space.
     view_space: Option<(u32, SpaceId)>,
     observers: Observers,
+    tally: Tally,
 }
 
 /// What is to be done with a request.
@@ -65,6 +69,8 @@ enum Admitted {
     Run(&'static Command),
     /// Not even an answer.
     Close,
+    /// Not now.
+    Wait,
 }
 
 impl<'a> Dispatcher<'a> {
@@ -75,14 +81,23 @@ impl<'a> Dispatcher<'a> {
     ) -> Dispatcher<'a> {
         output.note_visible(server.db.visible());
         let observers = Observers::of(server);
-        Dispatcher { server, session, output, view: None, view_space: None, observers }
+        Dispatcher {
+            server,
+            session,
+            output,
+            view: None,
+            view_space: None,
+            observers,
+            tally: Tally::default(),
+        }
     }
 
     /// Runs a batch from one of its requests on.
     pub(crate) fn run(&mut self, batch: &Batch, from: usize) -> Stopped {
         self.warm(batch, from);
         let stopped = self.run_requests(batch, from);
-        let next = if let Stopped::Full(next) = stopped { next } else { batch.len() };
+        self.tally.flush(&self.server.redis.calls);
+        let next = if let Stopped::Full(next) | Stopped::Paused(next) = stopped { next } else { batch.len() };
         let ran = u64::try_from(next.saturating_sub(from)).unwrap_or(0);
         self.server.redis.commands_run.fetch_add(ran, Ordering::Relaxed);
         stopped
@@ -106,7 +121,14 @@ impl<'a> Dispatcher<'a> {
         let mut next = from;
         while next < batch.len() {
             let args = batch.request(next);
-            match self.admit(args) {
+            let admitted = self.admit(args);
+            if let Admitted::Run(command) = &admitted
+                && !matches!(command.handler, Handler::Write(_))
+            {
+                self.tally.add(command, &self.server.redis.calls);
+            }
+            match admitted {
+                Admitted::Wait => return Stopped::Paused(next),
                 Admitted::Close => {
                     self.session.is_closing = true;
                     return Stopped::Closing;
@@ -178,6 +200,13 @@ impl<'a> Dispatcher<'a> {
                 "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
                 command.name
             )));
+        }
+        let queued = self.session.multi.as_ref().filter(|_| matches!(command.handler, Handler::Exec));
+        let is_write = |(command, _): &(&Command, OwnedArgs)| matches!(command.handler, Handler::Write(_));
+        let runs_now = self.session.multi.is_none() || queued.is_some();
+        let writes = queued.is_some_and(|multi| multi.queue.iter().any(is_write));
+        if runs_now && self.server.redis.pause.holds(command, writes) {
+            return Admitted::Wait;
         }
         let Some(multi) = &mut self.session.multi else { return Admitted::Run(command) };
         if command.flags.has(NO_MULTI) {
@@ -256,6 +285,7 @@ impl<'a> Dispatcher<'a> {
         let mut commands = vec![first];
         // Behind the last request there is an empty one, which is no command. A command that may wait is the last of a run.
         while !commands.last().is_some_and(|last| last.flags.has(BLOCKING))
+            && !self.server.redis.pause.holds(first, true)
             && let Ok(command) = command::resolve(batch.request(from + commands.len()))
             && matches!(command.handler, Handler::Write(_))
         {
@@ -279,6 +309,9 @@ impl<'a> Dispatcher<'a> {
         self.server.db.pipeline(count, &mut writes);
         let ran = writes.ran;
         writes.wake_waiting();
+        for command in writes.commands.iter().take(ran) {
+            self.tally.add(command, &self.server.redis.calls);
+        }
         self.output.note_visible(self.server.db.visible());
         from + ran
     }
@@ -314,6 +347,9 @@ impl<'a> Dispatcher<'a> {
             let effects = exec.session.effects.take();
             effects.unwrap_or_default().send(&self.server.redis.pubsub, view.versionstamp());
             exec.tell(view.versionstamp());
+        }
+        for (command, _) in &exec.multi.queue {
+            self.tally.add(command, &exec.server.redis.calls);
         }
         if self.observers.is_monitored {
             let (server, multi) = (exec.server, std::mem::take(&mut exec.multi));

@@ -4,19 +4,22 @@ use super::REDIS_VERSION;
 use super::databases;
 use crate::Server;
 use crate::redis::DATABASES;
-use orcharddb::{Durability, KeyRange, Stats};
+use orchard_env::ProcessUsage;
+use orcharddb::{Durability, KeyRange, SpaceId, Stats};
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 /// Sections in their order, and whether a plain `INFO` shows them.
-const SECTIONS: [(&str, &str, bool); 10] = [
+const SECTIONS: [(&str, &str, bool); 12] = [
     ("server", "Server", true),
     ("clients", "Clients", true),
     ("memory", "Memory", true),
     ("persistence", "Persistence", true),
     ("stats", "Stats", true),
     ("replication", "Replication", true),
+    ("cpu", "CPU", true),
     ("modules", "Modules", true),
+    ("commandstats", "Commandstats", false),
     ("errorstats", "Errorstats", true),
     ("cluster", "Cluster", true),
     ("keyspace", "Keyspace", true),
@@ -30,6 +33,8 @@ pub(crate) fn render(server: &Server, wanted: &[String]) -> String {
     for (name, title, is_usual) in SECTIONS {
         let is_wanted =
             if wanted.is_empty() || takes_all { is_usual } else { wanted.iter().any(|word| word == name) };
+        let is_wanted =
+            is_wanted || wanted.iter().any(|word| word == "all" || word == "everything" || word == name);
         if !is_wanted {
             continue;
         }
@@ -83,6 +88,10 @@ fn fields(section: &str, server: &Server, stats: &Stats) -> Fields {
             let dataset = stats.key_bytes + stats.resident_value_bytes;
             add("used_memory", &stats.memory_bytes);
             add("used_memory_human", &human(stats.memory_bytes));
+            let usage = ProcessUsage::now();
+            let resident = usage.map_or(stats.memory_bytes, |usage| usage.resident_bytes);
+            add("used_memory_rss", &resident);
+            add("used_memory_rss_human", &human(resident));
             add("used_memory_dataset", &dataset);
             add("used_memory_overhead", &stats.memory_bytes.saturating_sub(dataset));
             add("maxmemory", &stats.memory_limit_bytes);
@@ -135,13 +144,33 @@ fn fields(section: &str, server: &Server, stats: &Stats) -> Fields {
             add("master_repl_offset", &0);
             add("repl_backlog_active", &0);
         }
+        "cpu" => {
+            let seconds = |ms: u64| format!("{}.{:03}000", ms / 1_000, ms % 1_000);
+            if let Some(usage) = ProcessUsage::now() {
+                add("used_cpu_sys", &seconds(usage.system_ms));
+                add("used_cpu_user", &seconds(usage.user_ms));
+            }
+        }
+        "commandstats" => {
+            for (name, calls) in redis.calls.all() {
+                add(
+                    &format!("cmdstat_{name}"),
+                    &format_args!("calls={calls},usec=0,usec_per_call=0.00,rejected_calls=0,failed_calls=0"),
+                );
+            }
+        }
         "cluster" => add("cluster_enabled", &0),
         "keyspace" => {
             for database in 0..DATABASES {
-                let count = count(server, database);
-                if count > 0 {
+                let Some(space) = server.db.database(&databases::name(database)).ok().flatten() else {
+                    continue;
+                };
+                let keys = count(server, space);
+                if keys > 0 {
+                    let (expires, mean) = server.db.engine().expiring(space);
+                    let left_ms = mean.0.saturating_sub(server.db.clock_now().0);
                     let name = format!("db{database}");
-                    add(&name, &format_args!("keys={count},expires=0,avg_ttl=0"));
+                    add(&name, &format_args!("keys={keys},expires={expires},avg_ttl={left_ms}"));
                 }
             }
         }
@@ -151,9 +180,8 @@ fn fields(section: &str, server: &Server, stats: &Stats) -> Fields {
 }
 
 /// Keys of a database, those too that Redis commands cannot name.
-fn count(server: &Server, database: u32) -> u64 {
-    let space = server.db.database(&databases::name(database)).ok().flatten();
-    space.map_or(0, |space| server.db.count_in(space, &KeyRange::all()).0)
+fn count(server: &Server, space: SpaceId) -> u64 {
+    server.db.count_in(space, &KeyRange::all()).0
 }
 
 /// `967.05K`.

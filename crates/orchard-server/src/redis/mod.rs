@@ -41,6 +41,7 @@
 
 mod bits;
 mod blocking;
+mod calls;
 mod clients;
 mod command;
 mod config;
@@ -60,6 +61,7 @@ mod monitor;
 mod notify;
 mod observers;
 mod output;
+mod pause;
 mod pubsub;
 #[cfg(test)]
 mod reference;
@@ -95,6 +97,8 @@ pub(crate) struct RedisShared {
     /// Who listens to what.
     pub(crate) pubsub: PubSub,
     pub(crate) monitors: Monitors,
+    pub(crate) pause: pause::Pause,
+    pub(crate) calls: calls::Calls,
     pub(crate) slowlog: SlowLog,
     pub(crate) config: Config,
     /// Commands since the start, or since `CONFIG RESETSTAT`.
@@ -112,6 +116,8 @@ impl RedisShared {
             waiting: blocking::Waiting::default(),
             pubsub: PubSub::default(),
             monitors: Monitors::default(),
+            pause: pause::Pause::default(),
+            calls: calls::Calls::default(),
             slowlog: SlowLog::default(),
             config: Config::default(),
             commands_run: AtomicU64::new(0),

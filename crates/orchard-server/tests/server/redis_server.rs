@@ -4,6 +4,79 @@ use crate::common::TestServer;
 use crate::common::redis::request;
 
 #[test]
+fn keys_and_what_becomes_of_them_are_told() {
+    let server = TestServer::memory();
+    server.redis().check(&[
+        (
+            "COMMAND GETKEYSANDFLAGS LMOVE a b LEFT LEFT",
+            "[[\"a\", [+RW, +access, +delete]], [\"b\", [+RW, +insert]]]",
+        ),
+        ("COMMAND GETKEYSANDFLAGS SET a 1", "[[\"a\", [+OW, +update]]]"),
+        ("COMMAND GETKEYSANDFLAGS SET a 1 GET", "[[\"a\", [+RW, +access, +update]]]"),
+        (
+            "COMMAND GETKEYSANDFLAGS ZUNIONSTORE d 2 a b",
+            "[[\"d\", [+OW, +update]], [\"a\", [+RO, +access]], [\"b\", [+RO, +access]]]",
+        ),
+        ("COMMAND GETKEYSANDFLAGS MGET a b", "[[\"a\", [+RO, +access]], [\"b\", [+RO, +access]]]"),
+        ("COMMAND GETKEYSANDFLAGS LMPOP 1 a LEFT", "[[\"a\", [+RW, +access, +delete]]]"),
+        ("COMMAND GETKEYSANDFLAGS PING x", "-ERR The command has no key arguments"),
+    ]);
+}
+
+#[test]
+fn numbers_about_the_server_are_true() {
+    let server = TestServer::memory();
+    let mut client = server.redis();
+    client.check(&[
+        ("SADD numbers 1 2 300", ":3"),
+        ("OBJECT ENCODING numbers", "\"intset\""),
+        ("SADD numbers x", ":1"),
+        ("OBJECT ENCODING numbers", "\"hashtable\""),
+        ("OBJECT IDLETIME numbers", ":0"),
+        ("CONFIG RESETSTAT", "+OK"),
+        ("SET a 1 EX 100", "+OK"),
+        ("SET b 1", "+OK"),
+        ("GET a", "\"1\""),
+        ("MULTI", "+OK"),
+        ("GET a", "+QUEUED"),
+        ("EXEC", "[\"1\"]"),
+    ]);
+    let stats = client.run("INFO commandstats");
+    assert!(stats.contains("cmdstat_get:calls=2,") && stats.contains("cmdstat_set:calls=2,"), "{stats}");
+    assert!(stats.contains("cmdstat_exec:calls=1,"), "{stats}");
+    let keys = client.run("INFO keyspace");
+    assert!(keys.contains("db0:keys=3,expires=1,avg_ttl="), "{keys}");
+    assert!(!keys.contains("avg_ttl=0"), "{keys}");
+    client.check(&[("PERSIST a", ":1")]);
+    assert!(client.run("INFO keyspace").contains("db0:keys=3,expires=0,avg_ttl=0"));
+    assert!(client.run("INFO cpu").contains("used_cpu_user:"));
+    assert!(client.run("INFO memory").contains("used_memory_rss:"));
+}
+
+/// While clients are paused their requests wait where they are, and go on when the pause is over.
+#[test]
+fn a_pause_holds_commands() {
+    let server = TestServer::memory();
+    let (mut client, mut other, mut reader) = (server.redis(), server.redis(), server.redis());
+    client.check(&[
+        ("CLIENT PAUSE x", "-ERR timeout is not an integer or out of range"),
+        ("CLIENT PAUSE -1", "-ERR timeout is negative"),
+        ("CLIENT PAUSE 1 SOME", "-ERR CLIENT PAUSE mode must be WRITE or ALL"),
+        ("CLIENT PAUSE 600000 WRITE", "+OK"),
+    ]);
+    other.write(&[request(&["GET", "k"]), request(&["SET", "k", "1"]), request(&["GET", "k"])].concat());
+    assert_eq!(other.read(), "nil", "reads go on");
+    // The other connection has come to its write, which waits.
+    reader.check(&[("GET k", "nil"), ("MULTI", "+OK"), ("SET m 1", "+QUEUED")]);
+    reader.write(&request(&["EXEC"]));
+    client.check(&[("EXISTS k m", ":0"), ("CLIENT UNPAUSE", "+OK")]);
+    assert_eq!((other.read(), other.read()), ("+OK".to_owned(), "\"1\"".to_owned()));
+    assert_eq!(reader.read(), "[+OK]");
+    // One that ends by itself; it holds whoever asked for it, too.
+    client.check(&[("CLIENT PAUSE 20 ALL", "+OK"), ("GET k", "\"1\"")]);
+}
+
+#[test]
 fn bitmaps_are_strings() {
     let server = TestServer::memory();
     let mut client = server.redis();

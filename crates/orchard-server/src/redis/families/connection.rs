@@ -14,6 +14,7 @@ use orchard_wire::resp::number::parse_integer;
 use orchard_wire::resp::{Args, Reply, RespVersion};
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 const ALWAYS: Flags = NOSCRIPT.and(LOADING).and(STALE).and(FAST).and(ALLOW_BUSY);
 const CLIENT: Flags = NOSCRIPT.and(LOADING).and(STALE);
@@ -42,12 +43,14 @@ static CLIENT_COMMANDS: &[Command] = &[
     session("client|kill", -3, CLIENT.and(ADMIN), client_kill),
     session("client|list", -2, CLIENT.and(ADMIN), client_list),
     session("client|no-evict", 3, CLIENT.and(ADMIN), client_no_evict),
+    session("client|pause", -3, CLIENT.and(ADMIN), client_pause),
     session("client|reply", 3, CLIENT, client_reply),
     session("client|setinfo", 4, CLIENT, client_setinfo),
     session("client|setname", 3, CLIENT, client_setname),
     session("client|tracking", -3, CLIENT, client_tracking),
     session("client|trackinginfo", 2, CLIENT, client_trackinginfo),
     session("client|unblock", -3, CLIENT.and(ADMIN), client_unblock),
+    session("client|unpause", 2, CLIENT.and(ADMIN), client_unpause),
 ];
 
 fn ping(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
@@ -444,6 +447,28 @@ fn client_tracking(_: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, 
     }
 }
 
+fn client_pause(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
+    if args.len() > 4 {
+        return Err(RedisError::SYNTAX);
+    }
+    let only_writes = match args.get(3) {
+        None => false,
+        Some(mode) if mode.eq_ignore_ascii_case(b"all") => false,
+        Some(mode) if mode.eq_ignore_ascii_case(b"write") => true,
+        Some(_) => return Err(RedisError::err("CLIENT PAUSE mode must be WRITE or ALL")),
+    };
+    let time = parse_integer(args.at(2));
+    let time = time.ok_or_else(|| RedisError::err("timeout is not an integer or out of range"))?;
+    let time = u64::try_from(time).map_err(|_| RedisError::err("timeout is negative"))?;
+    cx.server.redis.pause.begin(Duration::from_millis(time), only_writes);
+    Ok(Reply::Ok)
+}
+
+fn client_unpause(cx: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisError> {
+    cx.server.redis.pause.end();
+    Ok(Reply::Ok)
+}
+
 fn client_unblock(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let with_error = match args.get(3) {
         None => false,
@@ -502,6 +527,10 @@ const CLIENT_HELP: &[&str] = &[
     "    Return information about client connections. Options:",
     "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
     "      Return clients of specified type.",
+    "PAUSE <timeout> [WRITE|ALL]",
+    "    Suspend all, or just write, clients for <timeout> milliseconds.",
+    "UNPAUSE",
+    "    Stop the current client pause, resuming traffic.",
     "REPLY (ON|OFF|SKIP)",
     "    Control the replies sent to the current connection.",
     "SETNAME <name>",

@@ -18,6 +18,7 @@ pub(super) static COMMAND_COMMANDS: &[Command] = &[
     session("command|count", 2, ALWAYS, count),
     session("command|docs", -2, ALWAYS, docs),
     session("command|getkeys", -3, ALWAYS, getkeys),
+    session("command|getkeysandflags", -3, ALWAYS, getkeysandflags),
     session("command|help", 2, ALWAYS, help),
     session("command|list", -2, ALWAYS, list),
 ];
@@ -198,6 +199,88 @@ pub(in crate::redis) fn key_places(command: &Command, args: Args<'_>) -> Option<
 }
 
 fn getkeys(_: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
+    let (_, places) = places_of_inner(args)?;
+    Ok(Reply::Array(places.into_iter().map(|at| Reply::bulk(args.at(at + 2))).collect()))
+}
+
+fn getkeysandflags(_: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
+    let (command, places) = places_of_inner(args)?;
+    let (first, _, _) = command.keys;
+    let counted = counted_keys(command.name).unwrap_or(usize::MAX);
+    let keys = places.into_iter().map(|at| {
+        // Of those that count their keys, the ones in front of the count are of the first kind.
+        let is_first = i32::try_from(at).is_ok_and(|at| at == first) && at < counted;
+        let flags = key_flags(command, args.from(2), is_first);
+        let flags = flags.iter().map(|flag| simple(*flag)).collect();
+        Reply::Array(vec![Reply::bulk(args.at(at + 2)), Reply::Set(flags)])
+    });
+    Ok(Reply::Array(keys.collect()))
+}
+
+/// What a command does to its keys, the first one or the others, in Redis's words.
+fn key_flags(command: &Command, args: Args<'_>, is_first: bool) -> &'static [&'static str] {
+    const READ: &[&str] = &["RO", "access"];
+    const STORE: &[&str] = &["OW", "update"];
+    const TAKE: &[&str] = &["RW", "access", "delete"];
+    const ADD: &[&str] = &["RW", "insert"];
+    const CHANGE: &[&str] = &["RW", "access", "update"];
+    match (command.name, is_first) {
+        (
+            "bitop" | "sdiffstore" | "sunionstore" | "zdiffstore" | "zinterstore" | "zrangestore"
+            | "zunionstore",
+            true,
+        ) => STORE,
+        ("sinterstore", true) => &["RW", "update"],
+        ("copy" | "rename", false) => STORE,
+        ("renamenx", false) => &["OW", "insert"],
+        ("blmove" | "brpoplpush" | "lmove" | "rpoplpush" | "smove", false) => ADD,
+        ("copy", true) => READ,
+        ("set", _) if !args.iter().skip(3).any(|arg| arg.eq_ignore_ascii_case(b"get")) => STORE,
+        ("bitfield", _) if !bitfield_writes(args) => READ,
+        (
+            "set" | "bitfield" | "decr" | "decrby" | "getex" | "getset" | "hincrby" | "hincrbyfloat" | "incr"
+            | "incrby" | "incrbyfloat" | "move" | "setbit" | "zincrby" | "hgetex",
+            _,
+        ) => CHANGE,
+        ("append" | "hsetnx" | "linsert" | "lpush" | "lpushx" | "rpush" | "rpushx" | "sadd", _) => ADD,
+        ("del" | "unlink", _) => &["RM", "delete"],
+        (
+            "expire" | "expireat" | "hmset" | "hset" | "lset" | "persist" | "pexpire" | "pexpireat"
+            | "setrange" | "zadd" | "hexpire" | "hpexpire" | "hexpireat" | "hpexpireat" | "hpersist"
+            | "hsetex",
+            _,
+        ) => &["RW", "update"],
+        (
+            "hdel" | "lrem" | "ltrim" | "srem" | "zrem" | "zremrangebylex" | "zremrangebyrank"
+            | "zremrangebyscore",
+            _,
+        ) => &["RW", "delete"],
+        ("mset" | "psetex" | "setex", _) => STORE,
+        ("msetnx" | "setnx", _) => &["OW", "insert"],
+        (
+            "exists" | "hexists" | "hlen" | "hstrlen" | "llen" | "memory|usage" | "object|encoding"
+            | "object|freq" | "object|idletime" | "object|refcount" | "scard" | "sismember" | "strlen"
+            | "touch" | "type" | "watch" | "zcard",
+            _,
+        ) => &["RO"],
+        ("spublish" | "ssubscribe" | "sunsubscribe", _) => &["not_key"],
+        _ if !command.flags.has(WRITE) => READ,
+        (
+            "bitop" | "sdiffstore" | "sunionstore" | "sinterstore" | "zdiffstore" | "zinterstore"
+            | "zrangestore" | "zunionstore",
+            false,
+        ) => READ,
+        _ => TAKE,
+    }
+}
+
+/// Whether a `BITFIELD` does more than `GET`.
+fn bitfield_writes(args: Args<'_>) -> bool {
+    args.iter().skip(2).any(|arg| arg.eq_ignore_ascii_case(b"set") || arg.eq_ignore_ascii_case(b"incrby"))
+}
+
+/// The command that a request for its keys names, and their places.
+fn places_of_inner(args: Args<'_>) -> Result<(&'static Command, Vec<usize>), RedisError> {
     let inner = args.from(2);
     let Ok(command) = command::resolve(inner) else {
         return Err(match command::find(inner.at(0)) {
@@ -210,7 +293,7 @@ fn getkeys(_: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisErr
     }
     let places = key_places(command, inner).filter(|places| !places.is_empty());
     let places = places.ok_or_else(|| RedisError::err("Invalid arguments specified for command"))?;
-    Ok(Reply::Array(places.into_iter().map(|at| Reply::bulk(inner.at(at))).collect()))
+    Ok((command, places))
 }
 
 const HELP: &[&str] = &[
@@ -231,6 +314,8 @@ const HELP: &[&str] = &[
     "    commands are returned.",
     "GETKEYS <full-command>",
     "    Return the keys from a full Redis command.",
+    "GETKEYSANDFLAGS <full-command>",
+    "    Return the keys and the access flags from a full Redis command.",
     "HELP",
     "    Print this help.",
 ];

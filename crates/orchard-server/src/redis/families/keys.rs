@@ -11,7 +11,7 @@ use crate::redis::error::RedisError;
 use crate::redis::value;
 use orchard_wire::resp::number::parse_integer;
 use orchard_wire::resp::{Args, Reply};
-use orcharddb::{CollectionId, Entry, KeyRange, ValueType};
+use orcharddb::{CollectionId, Entry, KeyRange, ValueType, Versionstamp};
 
 const ONE: KeyPositions = (1, 1, 1);
 const ALL_KEYS: KeyPositions = (1, -1, 1);
@@ -224,6 +224,15 @@ fn wait(_: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError>
 /// Longest string that Redis keeps in one piece with its header.
 const EMBEDDED_SIZE_BYTES_MAX: usize = 44;
 
+/// Most members of a set of numbers that Redis keeps in one piece.
+const INTSET_MEMBERS_MAX: u64 = 512;
+
+/// Whether the set at a key is small, and of whole numbers only.
+fn is_intset(cx: &mut Context<'_, '_>, entry: &Entry) -> Result<bool, RedisError> {
+    let mut set = cx.tx.set_in(cx.space, entry.key.clone())?;
+    Ok(set.len() <= INTSET_MEMBERS_MAX && set.members()?.iter().all(|member| parse_integer(member).is_some()))
+}
+
 /// How Redis would keep the value, as far as that can be said.
 fn encoding(entry: &Entry) -> Result<&'static str, RedisError> {
     let value = &entry.value;
@@ -249,6 +258,9 @@ fn encoding(entry: &Entry) -> Result<&'static str, RedisError> {
 fn object_encoding(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let key = cx.key(args.at(2))?;
     match cx.entry(&key)? {
+        Some(entry) if entry.value.value_type == ValueType::Set && is_intset(cx, &entry)? => {
+            Ok(Reply::Static("intset"))
+        }
         Some(entry) => Ok(Reply::Static(encoding(&entry)?)),
         None => Ok(Reply::Null),
     }
@@ -266,7 +278,12 @@ fn object_refcount(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, Re
 
 fn object_idletime(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let key = cx.key(args.at(2))?;
-    Ok(if cx.entry(&key)?.is_some() { Reply::Integer(0) } else { Reply::Null })
+    let Some(entry) = cx.entry(&key)? else { return Ok(Reply::Null) };
+    // When it was read last is not kept; no later than its last write it was in use.
+    let written_at = cx.server.db.time_of(entry.versionstamp);
+    let idle_ms =
+        if entry.versionstamp == Versionstamp::MAX { 0 } else { cx.now().0.saturating_sub(written_at.0) };
+    Ok(Reply::Integer(i64::try_from(idle_ms / 1_000).unwrap_or(i64::MAX)))
 }
 
 fn object_freq(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {

@@ -120,6 +120,7 @@ fn config_set(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, Redi
 
 fn config_resetstat(cx: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisError> {
     cx.server.redis.commands_run.store(0, Ordering::Relaxed);
+    cx.server.redis.calls.reset();
     Ok(Reply::Ok)
 }
 

@@ -277,9 +277,13 @@ impl<S: State> Writer<'_, '_, S> {
             Expiry::Never => None,
             Expiry::At(time) => Some(time.0),
             Expiry::After(duration) => Some(self.place.log_time.saturating_add(duration).0),
-            Expiry::Keep => stored
-                .filter(|stored| is_live(stored, self.place.log_time))
-                .and_then(|stored| stored.expires_at_ms),
+            Expiry::Keep | Expiry::KeepOr(_) => {
+                match (stored.filter(|stored| is_live(stored, self.place.log_time)), expiry) {
+                    (Some(stored), _) => stored.expires_at_ms,
+                    (None, Expiry::KeepOr(duration)) => self.expiry(Expiry::After(duration), None),
+                    (None, _) => None,
+                }
+            }
         }
     }
 
@@ -388,7 +392,8 @@ impl<S: State> Writer<'_, '_, S> {
         let refused = |error| Refusal::Error(CommitError::Mutation { index, error });
         match &mutation.operation {
             Operation::Set { value, expiry } => {
-                let stored = if *expiry == Expiry::Keep { self.state.newest(flat) } else { None };
+                let keeps = matches!(expiry, Expiry::Keep | Expiry::KeepOr(_));
+                let stored = if keeps { self.state.newest(flat) } else { None };
                 let expires = self.expiry(*expiry, stored.as_ref());
                 self.write(flat, Some((value.value_type as u8, &value.data)), expires);
             }

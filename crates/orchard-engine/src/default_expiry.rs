@@ -21,19 +21,22 @@ impl DefaultExpiry {
         DefaultExpiry { rules }
     }
 
-    fn of(&self, mutation: &Mutation) -> Option<DurationMs> {
+    /// The expiry that the rules give a mutation instead of its own.
+    fn of(&self, mutation: &Mutation) -> Option<Expiry> {
         let expiry = match &mutation.operation {
             Operation::Set { expiry, .. }
             | Operation::SetWithVersionstampSuffix { expiry, .. }
             | Operation::Number { expiry, .. } => *expiry,
             _ => return None,
         };
-        if expiry != Expiry::Never || !mutation.space.is_database() {
+        let is_left_open = matches!(expiry, Expiry::Never | Expiry::Keep);
+        if !is_left_open || !mutation.space.is_database() {
             return None;
         }
         // A prefix means keys that go on behind it, not the key that it is itself.
         let fits = |prefix: &[u8]| mutation.key.len() > prefix.len() && mutation.key.starts_with(prefix);
-        self.rules.iter().find(|(prefix, _)| fits(prefix)).map(|(_, ttl)| *ttl)
+        let (_, ttl) = self.rules.iter().find(|(prefix, _)| fits(prefix))?;
+        Some(if expiry == Expiry::Keep { Expiry::KeepOr(*ttl) } else { Expiry::After(*ttl) })
     }
 
     /// The commit with every expiry that it leaves to the rules.
@@ -43,11 +46,11 @@ impl DefaultExpiry {
         }
         let mut commit = commit.clone();
         for mutation in &mut commit.mutations {
-            let Some(ttl) = self.of(mutation) else { continue };
+            let Some(given) = self.of(mutation) else { continue };
             match &mut mutation.operation {
                 Operation::Set { expiry, .. }
                 | Operation::SetWithVersionstampSuffix { expiry, .. }
-                | Operation::Number { expiry, .. } => *expiry = Expiry::After(ttl),
+                | Operation::Number { expiry, .. } => *expiry = given,
                 _ => {}
             }
         }

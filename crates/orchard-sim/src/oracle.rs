@@ -439,6 +439,9 @@ impl Oracle {
             Expiry::At(at) => Some(*at),
             Expiry::After(duration) => Some(now.saturating_add(*duration)),
             Expiry::Keep => current.as_ref().and_then(|live| live.expires_at),
+            Expiry::KeepOr(duration) => {
+                current.as_ref().map_or(Some(now.saturating_add(*duration)), |live| live.expires_at)
+            }
         };
         match operation {
             Operation::Set { value, expiry } => {
@@ -486,7 +489,11 @@ impl Oracle {
                 LimitError::check("key_size_bytes", limits::KEY_SIZE_BYTES_MAX, key.len())
                     .map_err(MutationError::KeyTooLong)?;
                 // Keeping an expiry means that of the key written, which is new.
-                let expires_at = if *expiry == Expiry::Keep { None } else { resolve(expiry) };
+                let expires_at = match expiry {
+                    Expiry::Keep => None,
+                    Expiry::KeepOr(duration) => Some(now.saturating_add(*duration)),
+                    other => resolve(other),
+                };
                 staged.insert((place.0, key), Some(Live { value: value.clone(), expires_at }));
             }
             Operation::Touch { expiry } => {

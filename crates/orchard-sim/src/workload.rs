@@ -123,7 +123,11 @@ impl Style {
 
     fn expiry(&self, random: &SeededRandom, now: UnixMillis) -> Expiry {
         if random.below(100) >= self.expiring_percent {
-            return if random.below(10) == 0 { Expiry::Keep } else { Expiry::Never };
+            return match random.below(20) {
+                0 => Expiry::Keep,
+                1 => Expiry::KeepOr(DurationMs(random.below(50))),
+                _ => Expiry::Never,
+            };
         }
         match random.below(4) {
             0 => Expiry::At(UnixMillis(now.0.saturating_add(random.below(3_000)).saturating_sub(500))),

@@ -55,6 +55,8 @@ pub enum Expiry {
     After(DurationMs),
     /// As the entry had it; never, if it was absent.
     Keep,
+    /// As the entry had it; so long after the commit's log time, if it was absent.
+    KeepOr(DurationMs),
 }
 
 /// Arithmetic on a stored number.

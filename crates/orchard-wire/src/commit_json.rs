@@ -191,7 +191,10 @@ pub const fn durability_name(durability: Durability) -> &'static str {
     }
 }
 
-/// The expiry that `ttl` (a duration, or `keep`) or `expires_at` (an RFC 3339 time) says.
+/// Begins the `ttl` that an entry gets if it has none to keep because it is absent.
+const KEEP_OR: &str = "keep or ";
+
+/// The expiry that `ttl` (a duration, `keep`, or `keep or` a duration) or `expires_at` (an RFC 3339 time) says.
 ///
 /// # Errors
 /// [`Kind::BadValue`]
@@ -200,6 +203,11 @@ pub fn parse_expiry(ttl: Option<&str>, expires_at: Option<&str>) -> Result<Expir
     match (ttl, expires_at) {
         (None, None) => Ok(Expiry::Never),
         (Some("keep"), None) => Ok(Expiry::Keep),
+        (Some(ttl), None) if ttl.starts_with(KEEP_OR) => parse_expiry(ttl.strip_prefix(KEEP_OR), None)
+            .and_then(|expiry| match expiry {
+                Expiry::After(duration) => Ok(Expiry::KeepOr(duration)),
+                _ => Err(bad("ttl: keep or a duration".to_owned())),
+            }),
         (Some(ttl), None) => match duration::parse(ttl) {
             Ok(duration) if duration.0 > 0 => Ok(Expiry::After(duration)),
             Ok(_) => Err(bad("ttl: at least 1ms".to_owned())),
@@ -388,6 +396,7 @@ pub(crate) fn write_expiry(out: &mut Vec<u8>, expiry: Expiry) {
     match expiry {
         Expiry::Never => {}
         Expiry::Keep => text_member(out, "ttl", "keep"),
+        Expiry::KeepOr(absent) => text_member(out, "ttl", &format!("{KEEP_OR}{}", duration::render(absent))),
         Expiry::After(after) => text_member(out, "ttl", &duration::render(after)),
         Expiry::At(moment) => text_member(out, "expires_at", &rfc3339::render(moment)),
     }
@@ -650,6 +659,7 @@ mod tests {
         prop_oneof![
             Just(Expiry::Never),
             Just(Expiry::Keep),
+            (1_u64..1 << 40).prop_map(|ms| Expiry::KeepOr(DurationMs(ms))),
             (1..u64::MAX).prop_map(|after| Expiry::After(DurationMs(after))),
             (0..253_402_300_799_999_u64).prop_map(|at| Expiry::At(UnixMillis(at))),
         ]

@@ -161,6 +161,16 @@ impl Pending {
         Pending { shared, outcome: Some(submitted.outcome), depends_on: submitted.depends_on, level }
     }
 
+    /// The same for another durability than the database's own. Only for a commit that changed something: what merely
+    /// read must not be told before it is visible.
+    #[must_use]
+    pub fn with_durability(mut self, durability: Option<Durability>) -> Pending {
+        if let (Some(durability), Some(Ok(_))) = (durability, &self.outcome) {
+            self.level = durability;
+        }
+        self
+    }
+
     /// The newest stamp that the outcome rests on. Nobody may be told of it before the wait is over.
     pub fn versionstamp(&self) -> Versionstamp {
         self.depends_on

@@ -76,6 +76,46 @@ fn every_way_into_the_log_knows_the_rules() -> Outcome {
 }
 
 #[test]
+fn keeping_means_the_rules_where_there_is_nothing_to_keep() -> Outcome {
+    let db = db()?;
+    let number = || Operation::Number {
+        op: NumberOp::Sum,
+        operand: Value::from(1_i64),
+        at_least: None,
+        at_most: None,
+        clamp: false,
+        expiry: Expiry::Keep,
+    };
+    let sum = |key: &str| {
+        db.commit(&Commit::new().mutate(SpaceId::DEFAULT, Db::key(key)?, number())).map_err(Error::from)
+    };
+    db.put_expiring("tmp:set", "x", Expiry::Keep)?;
+    sum("tmp:number")?;
+    db.list("tmp:list").push_back("x")?;
+    db.transact(|tx| tx.put_expiring("tmp:transact", "x", Expiry::Keep))?;
+    for key in ["tmp:set", "tmp:number", "tmp:list", "tmp:transact"] {
+        assert_eq!(lives(&db, key)?, Some(SHORT), "{key}");
+    }
+    // What is there keeps what it has, and be it none.
+    db.put_expiring("tmp:long", 1_i64, Expiry::After(LONG))?;
+    db.put("tmp:ever", 1_i64)?;
+    db.touch("tmp:ever", Expiry::Never)?;
+    for key in ["tmp:long", "tmp:ever"] {
+        sum(key)?;
+    }
+    assert_eq!((lives(&db, "tmp:long")?, lives(&db, "tmp:ever")?), (Some(LONG), None));
+    // Deleted within the transaction is absent, too.
+    db.transact(|tx| {
+        tx.delete("tmp:long")?;
+        tx.put_expiring("tmp:long", "x", Expiry::Keep)
+    })?;
+    assert_eq!(lives(&db, "tmp:long")?, Some(SHORT));
+    sum("other")?;
+    assert_eq!(lives(&db, "other")?, None);
+    Ok(())
+}
+
+#[test]
 fn what_a_write_says_itself_stands() -> Outcome {
     let db = db()?;
     db.put_expiring("tmp:own", 1_i64, Expiry::After(LONG))?;

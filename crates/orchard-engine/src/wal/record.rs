@@ -45,6 +45,7 @@ const EXPIRY_NEVER: u8 = 0;
 const EXPIRY_AT: u8 = 1;
 const EXPIRY_AFTER: u8 = 2;
 const EXPIRY_KEEP: u8 = 3;
+const EXPIRY_KEEP_OR: u8 = 4;
 
 /// Appends `number` as LEB128.
 pub fn push_varint(out: &mut Vec<u8>, mut number: u64) {
@@ -77,6 +78,10 @@ fn push_expiry(out: &mut Vec<u8>, expiry: Expiry) {
             out.extend_from_slice(&duration.0.to_le_bytes());
         }
         Expiry::Keep => out.push(EXPIRY_KEEP),
+        Expiry::KeepOr(duration) => {
+            out.push(EXPIRY_KEEP_OR);
+            out.extend_from_slice(&duration.0.to_le_bytes());
+        }
     }
 }
 
@@ -232,6 +237,7 @@ impl<'a> Reader<'a> {
             EXPIRY_AT => Ok(Expiry::At(UnixMillis(self.u64()?))),
             EXPIRY_AFTER => Ok(Expiry::After(DurationMs(self.u64()?))),
             EXPIRY_KEEP => Ok(Expiry::Keep),
+            EXPIRY_KEEP_OR => Ok(Expiry::KeepOr(DurationMs(self.u64()?))),
             other => Err(RecordError(format!("expiry kind {other}"))),
         }
     }
@@ -347,6 +353,7 @@ mod tests {
         prop_oneof![
             Just(Expiry::Never),
             Just(Expiry::Keep),
+            any::<u64>().prop_map(|ms| Expiry::KeepOr(DurationMs(ms))),
             any::<u64>().prop_map(|time| Expiry::At(UnixMillis(time))),
             any::<u64>().prop_map(|time| Expiry::After(DurationMs(time))),
         ]

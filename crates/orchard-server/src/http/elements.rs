@@ -28,6 +28,7 @@ pub(super) async fn change(
     let mut parameters = reply::parameters(parts)?;
     let key = reply::key(key, &mut parameters)?;
     let db = reply::take_db(&mut parameters)?;
+    let durability = reply::take_durability(&mut parameters)?;
     parameters.finish()?;
     let element = match step {
         Step::Append | Step::Prepend => Some(element(session, parts, body).await?),
@@ -53,6 +54,8 @@ pub(super) async fn change(
         // A refusal, too, waits until what it rests on may be told.
         Ok::<_, orcharddb::Error>(outcome)
     })?;
+    let has_changed = matches!(&outcome, Ok((taken, _)) if element.is_some() || taken.is_some());
+    let pending = if has_changed { pending.with_durability(durability) } else { pending };
     let committed = session.acknowledged(pending).await?;
     let (taken, length) = outcome?;
     if element.is_none() && taken.is_none() {

@@ -32,6 +32,7 @@ pub(super) async fn handle(
     let (least, most) = (bound(&mut parameters, "at_least")?, bound(&mut parameters, "at_most")?);
     let clamp = parameters.take_flag("clamp")?;
     let db = reply::take_db(&mut parameters)?;
+    let durability = reply::take_durability(&mut parameters)?;
     parameters.finish()?;
     let expiry = commit_json::parse_expiry(ttl.as_deref(), expires_at.as_deref())
         .map_err(|problem| Problem::new(Kind::BadQuery, problem.detail))?;
@@ -85,6 +86,7 @@ pub(super) async fn handle(
         // A refusal, too, waits until what it rests on may be told.
         Ok::<_, orcharddb::Error>(outcome)
     })?;
+    let pending = if outcome.is_ok() { pending.with_durability(durability) } else { pending };
     let committed = session.acknowledged(pending).await?;
     let value = outcome?;
     let mut reply = commit_json::render_reply(&committed);

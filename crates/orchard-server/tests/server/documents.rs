@@ -101,6 +101,9 @@ fn numbers_change_and_tell_what_they_came_to() {
     let server = TestServer::memory();
     let post = |target: &str, body: &str| send(&server, "POST", target, body);
     assert_eq!(post("/v1/kv/n?op=sum&ttl=1h", "").json()["value"], 1);
+    assert_eq!(post("/v1/kv/d?op=sum&durability=none", "").json()["durability"], "none");
+    assert_eq!(post("/v1/kv/d?op=sum&durability=fsync", "").json()["durability"], "fsync");
+    assert_eq!(post("/v1/kv/d?op=sum&durability=disk", "").status, 400);
     let reply = post("/v1/kv/n?op=sum", "41");
     assert_eq!((&reply.json()["value"], &reply.json()["type"]), (&json!(42), &json!("int")));
     assert_eq!(reply.json()["versionstamp"], server.db.visible().to_string());

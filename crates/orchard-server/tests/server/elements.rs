@@ -38,6 +38,17 @@ fn a_list_grows_and_shrinks_at_both_ends() {
 }
 
 #[test]
+fn a_step_is_as_durable_as_it_asks_for() {
+    let server = TestServer::memory();
+    let step = |step: &str| post(&server, &format!("/v1/lists/fruit/{step}"), "1");
+    assert_eq!(step("append?durability=none").json()["durability"], "none");
+    assert_eq!(step("prepend?durability=os").json()["durability"], "os");
+    assert_eq!(step("pop_first?durability=fsync").json()["durability"], "fsync");
+    assert_eq!(step("append?durability=disk").problem(), (400, "bad_query".into()));
+    assert_eq!(server.get("/v1/lists/fruit").json()["length"], 1);
+}
+
+#[test]
 fn what_is_no_list_is_refused() {
     let server = TestServer::memory();
     server.db.put("text", "x").expect("written");

@@ -303,6 +303,7 @@ impl Hash<&mut Transaction<'_>> {
             Expiry::At(at) => Some(at),
             Expiry::After(duration) => Some(now.saturating_add(duration)),
             Expiry::Keep => before.and_then(|(_, at)| at),
+            Expiry::KeepOr(duration) => before.map_or(Some(now.saturating_add(duration)), |(_, at)| at),
         };
         let Some(at) = at else { return self.set(field, value) };
         if at <= now {
@@ -344,7 +345,8 @@ impl Hash<&mut Transaction<'_>> {
     pub fn expire(&mut self, field: impl Into<Bytes>, expiry: Expiry) -> Result<bool, Error> {
         let field = field.into();
         let Some((value, at)) = self.get_expiring(&field)? else { return Ok(false) };
-        let stays_so = expiry == Expiry::Keep || (expiry == Expiry::Never && at.is_none());
+        let stays_so =
+            matches!(expiry, Expiry::Keep | Expiry::KeepOr(_)) || (expiry == Expiry::Never && at.is_none());
         if !stays_so {
             self.set_expiring(field, value, expiry)?;
         }

@@ -146,6 +146,10 @@ impl Transaction<'_> {
             Expiry::At(time) => Some(time),
             Expiry::After(duration) => Some(now.saturating_add(duration)),
             Expiry::Keep => self.stored_entry(space, &key)?.and_then(|entry| entry.expires_at),
+            Expiry::KeepOr(duration) => match self.stored_entry(space, &key)? {
+                Some(entry) => entry.expires_at,
+                None => Some(now.saturating_add(duration)),
+            },
         };
         let entry = Entry { key, value, versionstamp: Versionstamp::MAX, expires_at };
         Ok(Some(entry).filter(|_| expires_at.is_none_or(|expires| expires > now)))

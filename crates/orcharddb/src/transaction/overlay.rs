@@ -60,13 +60,18 @@ impl Overlay {
         mut expiry: Expiry,
         now: UnixMillis,
     ) {
-        if expiry == Expiry::Keep {
+        let if_absent = match expiry {
+            Expiry::Keep => Some(Expiry::Never),
+            Expiry::KeepOr(duration) => Some(Expiry::After(duration)),
+            _ => None,
+        };
+        if let Some(if_absent) = if_absent {
             match self.see(space, &key) {
                 Seen::Write(Write::Set { expiry: Expiry::At(time), .. }) if *time <= now => {
-                    expiry = Expiry::Never;
+                    expiry = if_absent;
                 }
                 Seen::Write(Write::Set { expiry: own, .. }) => expiry = *own,
-                Seen::Write(Write::Delete) | Seen::Deleted => expiry = Expiry::Never,
+                Seen::Write(Write::Delete) | Seen::Deleted => expiry = if_absent,
                 Seen::Unknown => {}
             }
         }

@@ -178,7 +178,11 @@ pub(super) fn describe(route: &Route, method: &str) -> Operation {
                 Step::PopFirst => "Take the first element out of a list",
                 Step::PopLast => "Take the last element out of a list",
             });
-            let changed = changed.parameters(&[db, key]).reply(200, "it is done", &json_body("ListChanged"));
+            let changed = changed.parameters(&[db, durability, key]).reply(
+                200,
+                "it is done",
+                &json_body("ListChanged"),
+            );
             match step {
                 Step::Append | Step::Prepend => changed.body(true, &raw()).errors(&[409]),
                 Step::PopFirst | Step::PopLast => changed.errors(&[404, 409]),
@@ -312,7 +316,7 @@ fn entry(method: &str) -> Operation {
             .body(true, &[(media::MERGE_PATCH, json!({}))])
             .errors(&[409]),
         _ => committed(Operation::new("Change a number or an expiry"))
-            .parameters(&[db, expiry, conditions])
+            .parameters(&[db, durability, expiry, conditions])
             .parameter("op", one_of(&["sum", "min", "max", "touch"]), "what to do")
             .parameter("at_least", text(), "lower bound of the result")
             .parameter("at_most", text(), "upper bound of the result")

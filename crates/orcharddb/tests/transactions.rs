@@ -18,6 +18,7 @@ type Model = BTreeMap<(SpaceId, Vec<u8>), (i64, Option<UnixMillis>)>;
 #[derive(Clone, Debug)]
 enum Step {
     Put(SpaceId, Vec<u8>, i64, Expiry),
+    Touch(SpaceId, Vec<u8>, Expiry),
     Delete(SpaceId, Vec<u8>),
     DeleteRange(SpaceId, Vec<u8>, Option<Vec<u8>>),
     Get(SpaceId, Vec<u8>),
@@ -52,6 +53,7 @@ fn expiry() -> impl Strategy<Value = Expiry> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (space(), key(), 0..100i64, expiry()).prop_map(|(s, k, v, e)| Step::Put(s, k, v, e)),
+        3 => (space(), key(), expiry()).prop_map(|(s, k, e)| Step::Touch(s, k, e)),
         2 => (space(), key()).prop_map(|(s, k)| Step::Delete(s, k)),
         1 => (space(), key(), prop::option::of(key())).prop_map(|(s, a, b)| Step::DeleteRange(s, a, b)),
         3 => (space(), key()).prop_map(|(s, k)| Step::Get(s, k)),
@@ -95,6 +97,20 @@ fn run(tx: &mut Transaction<'_>, script: &Script, model: &mut Model) -> Result<(
                     _ => None,
                 };
                 model.insert((*space, key.clone()), (*value, expires));
+            }
+            Step::Touch(space, key, expiry) => {
+                let is_there = tx.touch_in(*space, Key::new(key.clone())?, *expiry)?;
+                let live = |(_, expires): &(i64, Option<UnixMillis>)| expires.is_none_or(|at| at > PAST);
+                assert_eq!(is_there, model.get(&(*space, key.clone())).is_some_and(live));
+                if let Some((_, expires)) = model.get_mut(&(*space, key.clone()))
+                    && expires.is_none_or(|at| at > PAST)
+                {
+                    *expires = match expiry {
+                        Expiry::At(at) => Some(*at),
+                        Expiry::Keep => *expires,
+                        _ => None,
+                    };
+                }
             }
             Step::Delete(space, key) => {
                 tx.delete_in(*space, Key::new(key.clone())?);

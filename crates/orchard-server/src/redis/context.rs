@@ -49,6 +49,12 @@ impl Context<'_, '_> {
         self.tx.put_in(self.space, key, value, expiry);
     }
 
+    /// Changes the expiry of a key in the database selected; its value is not written again.
+    pub(crate) fn touch(&mut self, key: Key, expiry: Expiry) -> Result<(), RedisError> {
+        self.tx.touch_in(self.space, key, expiry)?;
+        Ok(())
+    }
+
     /// Removes a key from the database selected.
     pub(crate) fn delete(&mut self, key: Key) {
         self.tx.delete_in(self.space, key);

@@ -117,6 +117,10 @@ impl Transaction<'_> {
                     let (value, expiry) = (value.clone(), *expiry);
                     return self.own_entry(space, key.clone(), value, expiry);
                 }
+                Seen::Write(Write::Touch { expiry }) => {
+                    let expiry = *expiry;
+                    return self.touched_entry(space, key.clone(), expiry);
+                }
                 Seen::Unknown => {}
             }
         }
@@ -153,6 +157,12 @@ impl Transaction<'_> {
         };
         let entry = Entry { key, value, versionstamp: Versionstamp::MAX, expires_at };
         Ok(Some(entry).filter(|_| expires_at.is_none_or(|expires| expires > now)))
+    }
+
+    /// The stored entry as it will be when its expiry is changed.
+    fn touched_entry(&mut self, space: SpaceId, key: Key, expiry: Expiry) -> Result<Option<Entry>, Error> {
+        let Some(entry) = self.stored_entry(space, &key)? else { return Ok(None) };
+        self.own_entry(space, key, entry.value, expiry)
     }
 
     /// Reads a range, the transaction's own writes included, in key order.
@@ -219,12 +229,17 @@ impl Transaction<'_> {
                         false => KeyRange { start: behind(&key), end: range.end.clone() },
                         true => KeyRange { start: range.start.clone(), end: Some(key.clone().into_bytes()) },
                     };
-                    if let Write::Set { mut value, expiry } = write {
+                    let entry = match write {
+                        Write::Set { value, expiry } => self.own_entry(space, key, value, expiry)?,
+                        Write::Touch { expiry } => self.touched_entry(space, key, expiry)?,
+                        Write::Delete => None,
+                    };
+                    found.extend(entry.map(|mut entry| {
                         if options.keys_only {
-                            value.data = Bytes::new();
+                            entry.value.data = Bytes::new();
                         }
-                        found.extend(self.own_entry(space, key, value, expiry)?);
-                    }
+                        entry
+                    }));
                     next_own = own.next();
                     if next_own.is_none() {
                         own = self.own_writes(space, &rest, options.reverse, limit);
@@ -299,6 +314,20 @@ impl Transaction<'_> {
         let now = self.now();
         self.note(space, &key, true);
         self.overlay.set(space, key, value.into(), expiry, now);
+    }
+
+    /// Changes the expiry of an entry of any space; its value stays, and is not written again. Whether it is there.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn touch_in(&mut self, space: SpaceId, key: Key, expiry: Expiry) -> Result<bool, Error> {
+        if self.entry_in(space, &key)?.is_none() {
+            return Ok(false);
+        }
+        let now = self.now();
+        self.note(space, &key, true);
+        self.overlay.touch(space, key, expiry, now);
+        Ok(true)
     }
 
     /// Removes a key.

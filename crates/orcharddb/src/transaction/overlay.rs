@@ -14,7 +14,14 @@ use std::ops::Bound;
 /// The last thing that a transaction did to a key.
 #[derive(Clone, Debug)]
 pub(super) enum Write {
-    Set { value: Value, expiry: Expiry },
+    Set {
+        value: Value,
+        expiry: Expiry,
+    },
+    /// The stored value stays, if there is one.
+    Touch {
+        expiry: Expiry,
+    },
     Delete,
 }
 
@@ -67,15 +74,33 @@ impl Overlay {
         };
         if let Some(if_absent) = if_absent {
             match self.see(space, &key) {
-                Seen::Write(Write::Set { expiry: Expiry::At(time), .. }) if *time <= now => {
+                Seen::Write(
+                    Write::Set { expiry: Expiry::At(time), .. } | Write::Touch { expiry: Expiry::At(time) },
+                ) if *time <= now => {
                     expiry = if_absent;
                 }
-                Seen::Write(Write::Set { expiry: own, .. }) => expiry = *own,
+                Seen::Write(Write::Set { expiry: own, .. } | Write::Touch { expiry: own }) => expiry = *own,
                 Seen::Write(Write::Delete) | Seen::Deleted => expiry = if_absent,
                 Seen::Unknown => {}
             }
         }
         self.writes.insert((space, key), Write::Set { value, expiry });
+    }
+
+    /// Changes the expiry of an entry that is there; a value that was written here stays, too.
+    pub(super) fn touch(&mut self, space: SpaceId, key: Key, expiry: Expiry, now: UnixMillis) {
+        match self.see(space, &key) {
+            Seen::Write(Write::Delete) | Seen::Deleted => {}
+            Seen::Write(Write::Set { value, .. }) => {
+                let value = value.clone();
+                self.set(space, key, value, expiry, now);
+            }
+            Seen::Write(Write::Touch { .. }) | Seen::Unknown
+                if matches!(expiry, Expiry::Keep | Expiry::KeepOr(_)) => {}
+            Seen::Write(Write::Touch { .. }) | Seen::Unknown => {
+                self.writes.insert((space, key), Write::Touch { expiry });
+            }
+        }
     }
 
     pub(super) fn delete(&mut self, space: SpaceId, key: Key) {
@@ -148,7 +173,7 @@ impl Overlay {
         }
         let headers = self.writes.values().filter_map(|write| match write {
             Write::Set { value, .. } => CollectionId::of_value(value.value_type, &value.data),
-            Write::Delete => None,
+            Write::Touch { .. } | Write::Delete => None,
         });
         let held: BTreeSet<CollectionId> = headers.collect();
         for id in new.iter().filter(|id| !held.contains(id)) {
@@ -174,6 +199,7 @@ impl Overlay {
             key,
             operation: match write {
                 Write::Set { value, expiry } => Operation::Set { value, expiry },
+                Write::Touch { expiry } => Operation::Touch { expiry },
                 Write::Delete => Operation::Delete,
             },
         }));

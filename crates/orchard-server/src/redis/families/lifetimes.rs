@@ -78,7 +78,7 @@ fn set_expiry(
         return Ok(Reply::Integer(0));
     }
     match u64::try_from(wanted) {
-        Ok(at) if at > cx.now().0 => cx.put(key, entry.value, Expiry::At(UnixMillis(at))),
+        Ok(at) if at > cx.now().0 => cx.touch(key, Expiry::At(UnixMillis(at)))?,
         // It has expired already.
         _ => cx.delete(key),
     }
@@ -141,7 +141,7 @@ pub(super) fn persist(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply,
     let key = cx.key(args.at(1))?;
     match cx.entry(&key)? {
         Some(entry) if entry.expires_at.is_some() => {
-            cx.put(key, entry.value, Expiry::Never);
+            cx.touch(key, Expiry::Never)?;
             Ok(Reply::Integer(1))
         }
         _ => Ok(Reply::Integer(0)),

@@ -160,9 +160,9 @@ fn getex(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> 
     let text = value::text_of(&entry.value)?;
     if let Some((unit, time)) = time {
         let at = moment(time, unit, cx.now(), "getex")?;
-        cx.put(key, entry.value, Expiry::At(at));
+        cx.touch(key, Expiry::At(at))?;
     } else if persists && entry.expires_at.is_some() {
-        cx.put(key, entry.value, Expiry::Never);
+        cx.touch(key, Expiry::Never)?;
     }
     Ok(Reply::Bulk(text))
 }

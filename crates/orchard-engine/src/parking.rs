@@ -102,6 +102,12 @@ impl Parking {
         (now[0] + 1..=now[0] + SLOTS).any(|index| self.slot(index).call_one());
     }
 
+    /// Threads that are parked and not called.
+    #[cfg(test)]
+    pub(crate) fn parked(&self) -> usize {
+        self.slots.iter().map(|slot| lock(&slot.seats).parked).sum()
+    }
+
     /// Wakes everybody.
     pub(crate) fn wake_all(&self) {
         self.slots.iter().for_each(Slot::wake_all);

@@ -299,3 +299,60 @@ impl Progress {
         self.work.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Threads that wait for stamps of two groups while somebody drives the log, and what they hear after `event`.
+    fn heard(event: impl FnOnce(&Progress)) -> Vec<Option<Result<(), CommitError>>> {
+        let progress = Progress::new(Durability::Fsync, 0, 0);
+        let stamps = [1 << 16, 1 << 16 | 1, 2 << 16, 2 << 16 | 1];
+        let wait = |stamp| {
+            progress.park(stamp, Durability::Fsync, || true);
+            progress.outcome(stamp, Durability::Fsync)
+        };
+        let wait = &wait;
+        std::thread::scope(|scope| {
+            let threads = stamps.map(|stamp| scope.spawn(move || wait(stamp)));
+            while progress.parking.parked() < stamps.len() {
+                std::thread::yield_now();
+            }
+            event(&progress);
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        })
+    }
+
+    #[test]
+    fn everybody_hears_of_poison() {
+        let heard = heard(|progress| progress.poison("a test"));
+        assert!(heard.iter().all(|outcome| matches!(outcome, Some(Err(CommitError::Poisoned(_))))));
+    }
+
+    #[test]
+    fn everybody_hears_of_a_rollback() {
+        let heard = heard(|progress| {
+            progress.take_back_applied(0, 3 << 16);
+            progress.wake();
+        });
+        assert!(heard.iter().all(|outcome| matches!(outcome, Some(Err(CommitError::DiskFull)))));
+    }
+
+    #[test]
+    fn a_group_that_is_done_wakes_its_threads_and_one_to_lead_the_next() {
+        let heard = heard(|progress| {
+            for level in [Durability::Os, Durability::Fsync] {
+                progress.advance(level, 1 << 16 | 1, 0);
+            }
+            progress.wake();
+            while progress.parking.parked() > 1 {
+                std::thread::yield_now();
+            }
+            // The one that was not called waits on.
+            progress.wake();
+        });
+        let done = |outcome: &&Option<_>| matches!(outcome, Some(Ok(())));
+        assert_eq!(heard.iter().filter(done).count(), 2, "the others lead, one after the other");
+        assert_eq!(heard.iter().filter(|outcome| outcome.is_none()).count(), 2);
+    }
+}

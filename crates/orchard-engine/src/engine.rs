@@ -153,6 +153,8 @@ pub struct Engine {
     pub(crate) history_from: AtomicU64,
     /// Memory in use when it was last looked at.
     pub(crate) memory_used: AtomicU64,
+    /// Held by the one committer that makes room for all.
+    pub(crate) evicting: Mutex<()>,
     pub(crate) merging: Mutex<Option<Merging>>,
     pub(crate) checkpointing: Mutex<()>,
     pub(crate) collection_ids: Mutex<CollectionIds>,

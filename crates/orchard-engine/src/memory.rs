@@ -1,12 +1,13 @@
 //! The memory limit, and the sweep of expired entries.
 
-use crate::commit::Submitted;
+use crate::commit::{Core, Submitted};
 use crate::engine::Engine;
 use crate::error::CommitError;
 use crate::format::split_flat_key;
 use crate::ranges::Ranges;
 use crate::state::may_be_header;
 use bytes::Bytes;
+use orchard_map::{CLOCK_PARTITIONS, SweepLimits, Swept, Version};
 use orchard_types::{Commit, Key, Mutation, Operation, Versionstamp};
 use std::sync::atomic::Ordering;
 
@@ -14,6 +15,10 @@ use std::sync::atomic::Ordering;
 const LOOK_EVERY: u64 = 32;
 /// A share of the limit (1/n) that is freed at once when it is reached.
 const FREED_SHARE: u64 = 32;
+/// Entries that an eviction looks at under one hold of the commit lock.
+const EVICT_STEP: usize = 4_096;
+/// Entries that a reader looks at to find room for a value that it brings back.
+const PROMOTE_LOOK: usize = 256;
 
 impl Engine {
     /// Memory in use by entries, indexes, filters and queues.
@@ -56,7 +61,13 @@ impl Engine {
         if used < limit_bytes {
             return Ok(());
         }
-        self.evict(used - limit_bytes + limit_bytes / FREED_SHARE);
+        let evicting = self.evicting.lock();
+        // Another one may have made room in the meantime.
+        let used = self.look_at_memory();
+        if used >= limit_bytes {
+            self.evict(used - limit_bytes + limit_bytes / FREED_SHARE);
+        }
+        drop(evicting);
         let used_bytes = self.look_at_memory();
         if used_bytes < limit_bytes {
             return Ok(());
@@ -65,29 +76,73 @@ impl Engine {
         Err(CommitError::MemoryFull { limit_bytes, used_bytes })
     }
 
-    /// Lets values leave memory that segments hold, those not read lately first. Returns the bytes that left.
+    /// Lets values leave memory that segments hold, those not read lately first, in steps between which others may write.
+    /// Returns the bytes that left.
     pub fn evict(&self, bytes_wanted: u64) -> u64 {
         if !self.keeps_log() {
             return 0;
         }
-        let clean_up_to = self.manifest.lock().checkpoint_stamp;
+        let clean_up_to_stamp = self.manifest.lock().checkpoint_stamp;
+        let mut all = Swept::default();
+        // Twice round: the first round may do no more than take marks away.
+        while all.bytes < bytes_wanted && all.partitions < 2 * CLOCK_PARTITIONS {
+            let mut core = self.core.lock();
+            core.map.reclaim(self.horizon(), EVICT_STEP);
+            let bytes = bytes_wanted - all.bytes;
+            let swept =
+                self.sweep_values(&mut core, SweepLimits { bytes, entries: EVICT_STEP, clean_up_to_stamp });
+            core.map.reclaim(self.horizon(), EVICT_STEP);
+            drop(core);
+            all.bytes += swept.bytes;
+            all.partitions += swept.partitions;
+            std::thread::yield_now();
+        }
+        all.bytes
+    }
+
+    fn sweep_values(&self, core: &mut Core, limits: SweepLimits) -> Swept {
         let mut left = 0;
-        let mut core = self.core.lock();
-        let horizon = self.horizon();
-        core.map.reclaim(horizon, 1 << 16);
-        let gone = core.map.sweep_clock(
-            bytes_wanted,
-            clean_up_to,
-            |version| {
-                version.value_len() >= self.options.evictable_value_bytes_min
-                    && !may_be_header(version.type_tag(), u64::from(version.value_len()))
-            },
-            |_, _| left += 1,
-        );
-        core.map.reclaim(horizon, 1 << 16);
-        drop(core);
+        let may_leave = |version: Version<'_>| {
+            version.value_len() >= self.options.evictable_value_bytes_min
+                && !may_be_header(version.type_tag(), u64::from(version.value_len()))
+        };
+        let swept = core.map.sweep_clock(limits, may_leave, |_, _| left += 1);
         self.stats.evictions.fetch_add(left, Ordering::Relaxed);
-        gone
+        swept
+    }
+
+    /// Brings a value back into memory, if nobody is writing. Where there is no room, others leave for it that were not
+    /// read lately, if a short look finds any.
+    pub(crate) fn promote(&self, flat: &[u8], stamp: u64, value: &[u8]) {
+        let bytes = value.len() as u64;
+        // Not while a manifest is written: a reader does not wait for the disk here.
+        let full_at = match self.has_room_for(value.len()) {
+            true => None,
+            false => match self.manifest.try_lock() {
+                Some(manifest) => Some(manifest.checkpoint_stamp),
+                None => return,
+            },
+        };
+        let Some(mut core) = self.core.try_lock() else { return };
+        if let Some(clean_up_to_stamp) = full_at {
+            // Twice as much leaves as comes back, so that soon there is room without a look.
+            let limits = SweepLimits { bytes: 2 * bytes, entries: PROMOTE_LOOK, clean_up_to_stamp };
+            let gone = self.sweep_values(&mut core, limits).bytes;
+            self.guess_memory(|used| used.saturating_sub(gone));
+            // What left makes room for the next one.
+            if gone < bytes {
+                return;
+            }
+        }
+        if core.map.make_resident(flat, stamp, value) {
+            self.guess_memory(|used| used.saturating_add(bytes));
+        }
+    }
+
+    /// Between two looks: how much is in use now.
+    fn guess_memory(&self, change: impl Fn(u64) -> u64) {
+        let changed = |used| Some(change(used));
+        let _ = self.memory_used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, changed);
     }
 
     /// Submits the deletion of entries that have expired, at most `limit` of them. `None` if there are none.

@@ -293,22 +293,18 @@ impl Engine {
         Err(StorageError::corrupt("segments", 0, format!("no segment holds version {stamp} of a key")).into())
     }
 
-    /// Brings a value back into memory, if there is room and nobody is writing.
-    pub(crate) fn promote(&self, flat: &[u8], stamp: u64, value: &[u8]) {
-        if self.has_room_for(value.len())
-            && let Some(mut core) = self.core.try_lock()
-        {
-            core.map.make_resident(flat, stamp, value);
-        }
-    }
-
     /// Brings a value that a commit needs back into memory.
     pub(crate) fn load_resident(&self, flat: &[u8], stamp: u64) -> Result<(), CommitError> {
         let value = self.load(flat, stamp).map_err(|error| match error {
             ReadError::Storage(error) => CommitError::Storage(error),
             other => StorageError::corrupt("segments", 0, other.to_string()).into(),
         })?;
-        self.core.lock().map.make_resident(flat, stamp, &value);
+        let mut core = self.core.lock();
+        core.map.make_resident(flat, stamp, &value);
+        // So that it is still here when the commit is tried again.
+        if let Some(version) = core.map.newest(flat) {
+            version.touch();
+        }
         Ok(())
     }
 }

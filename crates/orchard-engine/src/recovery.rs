@@ -547,6 +547,7 @@ fn assemble(
         }),
         written_time_ms: AtomicU64::new(last_time.0),
         memory_used: AtomicU64::new(0),
+        evicting: Mutex::new(()),
         merging: Mutex::new(None),
         checkpointing: Mutex::new(()),
         env,

@@ -73,6 +73,7 @@ mod tree;
 mod writer;
 
 pub use bulk::{BulkLoader, BulkRun};
+pub use clock::{CLOCK_PARTITIONS, SweepLimits, Swept};
 pub use reader::{Guard, HashPosition, MapReader};
 pub use record::{Content, NewVersion, TYPE_TAGS, Version};
 pub use stats::MapStats;

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
-use orchard_map::{Content, HashPosition, MapReader, MapWriter, NewVersion, Version};
+use orchard_map::{
+    CLOCK_PARTITIONS, Content, HashPosition, MapReader, MapWriter, NewVersion, SweepLimits, Version,
+};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -259,12 +261,14 @@ impl Check {
             Op::Sweep(bytes) => {
                 let mut gone = Vec::new();
                 let clean = self.stamp / 2;
-                self.writer.sweep_clock(
-                    *bytes as u64,
-                    clean,
+                let limits =
+                    SweepLimits { bytes: *bytes as u64, entries: usize::MAX, clean_up_to_stamp: clean };
+                let swept = self.writer.sweep_clock(
+                    limits,
                     |version| version.value_len() >= 2,
                     |key, stamp| gone.push((key.to_vec(), stamp)),
                 );
+                assert!(swept.bytes >= limits.bytes || swept.partitions == CLOCK_PARTITIONS);
                 for (key, stamp) in gone {
                     let newest = self.sole(&key);
                     assert_eq!(newest.stamp, stamp);

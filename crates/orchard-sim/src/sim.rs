@@ -215,7 +215,8 @@ impl Simulation {
         options.log.prefill_bytes_max = pick(&random, &[4_096, 16_384]);
         options.log.spare_files_max = pick(&random, &[0, 1, 2]);
         if weather.small_memory {
-            options.memory_limit_bytes = pick(&random, &[256 << 10, 1 << 20]);
+            // An empty map takes 64 KiB.
+            options.memory_limit_bytes = pick(&random, &[72 << 10, 80 << 10, 96 << 10, 256 << 10]);
         }
         let style = Style::draw(&random);
         let clock = Arc::new(ManualClock::at(UnixMillis(1_700_000_000_000)));

@@ -122,6 +122,13 @@ def error_text(args, redis, orchard):
     return plain.match(redis[1])[0] == plain.match(orchard[1])[0]
 
 
+def slow_log(args, redis, orchard):
+    """Of SLOWLOG GET: the same commands in the same order; numbers, times and addresses are a server's own."""
+    if command(args) != b"SLOWLOG" or subcommand(args) != b"GET" or not both("*", redis, orchard):
+        return False
+    return [entry[1][3] for entry in redis[1]] == [entry[1][3] for entry in orchard[1]]
+
+
 def command_facts(args, redis, orchard):
     """Of COMMAND INFO: name, arity, flags and key positions of each command are Redis's."""
     if subcommand(args) == b"HELP" and both("*", redis, orchard):
@@ -199,6 +206,7 @@ DIFFERENCES = [
     Difference("auth", "with no access token set, on loopback only, whatever a client sends is accepted", auth),
     Difference("error-text", "error texts are UTF-8: where Redis repeats foreign bytes, the words differ", error_text),
     Difference("command-facts", "hints, key specifications, categories and help texts are left out or our own", command_facts),
+    Difference("slow-log", "numbers, durations and addresses of SLOWLOG GET are a server's own", slow_log),
     Difference("config", "parameters that tell of this server's own limits and durability", parameters),
     Difference("absent", "commands of a later part, or without meaning on one machine: docs/redis-commands.md", absent),
     Difference("hexadecimal", "hexadecimal floats, which C's parser takes, are no numbers", hexadecimal),

@@ -283,7 +283,7 @@ CONNECTION = """
 5 ECHO v
 5 SELECT db
 3 HELLO [2|3]
-2 HELLO i|junk [AUTH v v] [SETNAME name]
+2 HELLO i|junk [AUTH default v] [SETNAME name]
 2 HELLO 2|3 SETNAME name
 1 HELLO 3 AUTH default
 2 AUTH v [v]

@@ -258,9 +258,27 @@ pub(crate) struct Waiter {
     kind: PopKind,
     is_woken: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    /// Keys that were written since it looked, in their order.
+    written: Mutex<Vec<Key>>,
 }
 
+/// Keys that one waiter is told of between two looks; of more it looks through its own in their order.
+const WRITTEN_MAX: usize = 64;
+
 impl Waiter {
+    /// This key is being written.
+    fn note(&self, key: &Key) {
+        let mut written = self.written.lock();
+        if written.len() < WRITTEN_MAX && !written.contains(key) {
+            written.push(key.clone());
+        }
+    }
+
+    /// The keys that were written since the last call, in their order.
+    pub(crate) fn take_written(&self) -> Vec<Key> {
+        std::mem::take(&mut *self.written.lock())
+    }
+
     /// It may be this one's turn.
     fn wake(&self) {
         self.is_woken.store(true, Ordering::SeqCst);
@@ -360,6 +378,7 @@ impl Waiting {
             kind,
             is_woken: AtomicBool::new(false),
             waker: Mutex::default(),
+            written: Mutex::default(),
         });
         for key in &waiter.keys {
             queues.by_key.entry((space, key.clone())).or_default().push_back(waiter.clone());
@@ -372,17 +391,25 @@ impl Waiting {
         self.queues.lock().by_key.is_empty()
     }
 
+    /// A key is being written, under the commit lock; whoever is first in its queue looks at it first.
+    pub(crate) fn note(&self, space: SpaceId, key: &Key) {
+        let queues = self.queues.lock();
+        if let Some(queue) = queues.by_key.get(&(space, key.clone())) {
+            firsts(queue).for_each(|waiter| waiter.note(key));
+        }
+    }
+
     /// Something was written to a key: whoever is first in its queue tries again.
     pub(crate) fn wake(&self, space: SpaceId, key: &Key) {
         let queues = self.queues.lock();
         if let Some(queue) = queues.by_key.get(&(space, key.clone())) {
-            wake_firsts(queue);
+            firsts(queue).for_each(|waiter| waiter.wake());
         }
     }
 
     /// Something was written somewhere: the first of every queue tries again.
     pub(crate) fn wake_all(&self) {
-        self.queues.lock().by_key.values().for_each(wake_firsts);
+        self.queues.lock().by_key.values().flat_map(firsts).for_each(|waiter| waiter.wake());
     }
 
     /// Whether it is the first of its kind in the queue of a key.
@@ -400,7 +427,7 @@ impl Waiting {
             let place = (waiter.space, key.clone());
             let Some(queue) = queues.by_key.get_mut(&place) else { continue };
             queue.retain(|other| other.number != waiter.number);
-            wake_firsts(queue);
+            firsts(queue).for_each(|waiter| waiter.wake());
             if queue.is_empty() {
                 queues.by_key.remove(&place);
             }
@@ -408,11 +435,8 @@ impl Waiting {
     }
 }
 
-/// The first of each kind may try.
-fn wake_firsts(queue: &VecDeque<Arc<Waiter>>) {
-    for kind in [PopKind::List, PopKind::ZSet] {
-        if let Some(first) = queue.iter().find(|waiter| waiter.kind == kind) {
-            first.wake();
-        }
-    }
+/// The first of each kind, who may try.
+fn firsts(queue: &VecDeque<Arc<Waiter>>) -> impl Iterator<Item = &Arc<Waiter>> {
+    let kinds = [PopKind::List, PopKind::ZSet].into_iter();
+    kinds.filter_map(|kind| queue.iter().find(move |waiter| waiter.kind == kind))
 }

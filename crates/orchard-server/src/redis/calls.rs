@@ -1,11 +1,12 @@
 //! How often each command has run, for `INFO commandstats`.
 
-use super::command::{self, Command};
+use super::command::{self, Command, NameHasher};
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counters by name, subcommands apart.
-pub(crate) struct Calls(HashMap<&'static str, AtomicU64>);
+pub(crate) struct Calls(HashMap<&'static str, AtomicU64, BuildHasherDefault<NameHasher>>);
 
 impl Default for Calls {
     fn default() -> Calls {

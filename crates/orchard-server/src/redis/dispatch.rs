@@ -21,7 +21,7 @@ use super::session::{Multi, QUEUE_SIZE_BYTES_MAX, ReplyMode, Session};
 use crate::Server;
 use bytes::Bytes;
 use orchard_wire::resp::{Args, Batch, OwnedArgs, Reply};
-use orcharddb::{Commit, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View, tuple};
+use orcharddb::{Commit, Key, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View, tuple};
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
@@ -545,8 +545,9 @@ pub(crate) fn try_again(
     }
     let notify = Observers::of(server).notify;
     let effects = Effects::default();
+    let written = Vec::new();
     let mut again =
-        Again { server, session, output, blocked, notify, effects, reply: Ok(None), is_over: false };
+        Again { server, session, output, blocked, written, notify, effects, reply: Ok(None), is_over: false };
     server.db.pipeline(1, &mut again);
     let is_over = again.is_over;
     if is_over && let Operation::Move { to, .. } = &blocked.wait.operation {
@@ -572,6 +573,8 @@ struct Again<'a, 'b> {
     session: &'a mut Session,
     output: &'a mut Output,
     blocked: &'a Blocked<'b>,
+    /// Keys that were written, which are looked at first.
+    written: Vec<Key>,
     notify: Classes,
     effects: Effects,
     reply: Result<Option<Reply>, RedisError>,
@@ -589,7 +592,18 @@ impl Pipeline for Again<'_, '_> {
         let mut cx = Context { server, session: self.session, tx, space: wait.space };
         let is_first =
             |at: usize| wait.keys.get(at).is_some_and(|key| server.redis.waiting.is_first(waiter, key));
-        self.reply = blocking::attempt(&mut cx, &wait.operation, true, is_first);
+        // Redis serves the keys in the order in which they are filled.
+        self.written.extend(waiter.take_written());
+        self.reply = Ok(None);
+        for key in &self.written {
+            if matches!(self.reply, Ok(None)) {
+                let is_this = |at: usize| wait.keys.get(at) == Some(key) && is_first(at);
+                self.reply = blocking::attempt(&mut cx, &wait.operation, true, is_this);
+            }
+        }
+        if matches!(self.reply, Ok(None)) {
+            self.reply = blocking::attempt(&mut cx, &wait.operation, true, is_first);
+        }
         if self.notify.is_any() {
             self.effects.clear();
             let journal = tx.take_journal();
@@ -648,6 +662,23 @@ impl Exec<'_> {
             }
         };
         self.session.may_wait = true;
+        self.note_written(tx);
+    }
+
+    /// Those who wait look first at what was written first.
+    fn note_written(&self, tx: &mut Transaction<'_>) {
+        let waiting = &self.server.redis.waiting;
+        if waiting.is_empty() {
+            return;
+        }
+        let Ok(space) = databases::space_in(tx, self.database) else { return };
+        let wrote =
+            self.multi.queue.iter().filter(|(command, _)| matches!(command.handler, Handler::Write(_)));
+        for name in wrote.flat_map(|(command, owned)| command.key_names(owned.args())) {
+            if let Ok(key) = tuple::name(name) {
+                waiting.note(space, &key);
+            }
+        }
     }
 
     fn watched_is_unchanged(&self, tx: &mut Transaction<'_>) -> Result<bool, RedisError> {

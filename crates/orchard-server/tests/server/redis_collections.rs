@@ -102,6 +102,25 @@ fn large_collections_are_scanned_once_over() {
 }
 
 /// Whoever waited first is served first, whatever protocol the element comes by.
+/// Redis serves the keys in the order in which an `EXEC` fills them, not in that of the command that waits.
+#[test]
+fn keys_are_served_in_the_order_of_their_filling() {
+    let server = TestServer::memory();
+    let (mut client, mut waiter) = (server.redis(), server.redis());
+    for keys in [["second", "first"], ["first", "second"]] {
+        waiter.write(&request(&["BRPOP", "empty", keys[0], keys[1], "0"]));
+        await_blocked(&mut client, 1);
+        client.check(&[
+            ("MULTI", "+OK"),
+            ("LPUSH first 1", "+QUEUED"),
+            ("LPUSH second 2", "+QUEUED"),
+            ("EXEC", "[:1, :1]"),
+        ]);
+        assert_eq!(waiter.read(), "[\"first\", \"1\"]");
+        client.check(&[("DEL first second", ":1")]);
+    }
+}
+
 #[test]
 fn those_who_wait_are_served_in_their_order() {
     let server = server();

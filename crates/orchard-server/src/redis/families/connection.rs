@@ -449,7 +449,10 @@ fn client_tracking(_: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, 
 
 fn client_pause(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
     if args.len() > 4 {
-        return Err(RedisError::SYNTAX);
+        let word = shown(args.at(1), 128);
+        return Err(RedisError::err(format_args!(
+            "unknown subcommand or wrong number of arguments for '{word}'. Try CLIENT HELP."
+        )));
     }
     let only_writes = match args.get(3) {
         None => false,

@@ -17,8 +17,8 @@ pub(super) static COMMAND_COMMANDS: &[Command] = &[
     session("command|info", -2, ALWAYS, info),
     session("command|count", 2, ALWAYS, count),
     session("command|docs", -2, ALWAYS, docs),
-    session("command|getkeys", -3, ALWAYS, getkeys),
-    session("command|getkeysandflags", -3, ALWAYS, getkeysandflags),
+    session("command|getkeys", -4, ALWAYS, getkeys),
+    session("command|getkeysandflags", -4, ALWAYS, getkeysandflags),
     session("command|help", 2, ALWAYS, help),
     session("command|list", -2, ALWAYS, list),
 ];

@@ -33,7 +33,7 @@ impl RocksDb {
             if batch.is_empty() {
                 break;
             }
-            self.database.write_opt(&batch, &options)?;
+            self.database.write_opt(batch, &options)?;
         }
         if self.level == Level::Fsync {
             self.database.flush_wal(true)?;
@@ -109,7 +109,7 @@ impl Store for RocksDb {
         for record in records {
             batch.put(record.key, record.value());
         }
-        Ok(self.database.write_opt(&batch, &self.write_options())?)
+        Ok(self.database.write_opt(batch, &self.write_options())?)
     }
 
     fn load(&self, records: impl Iterator<Item = Record>) -> Result {

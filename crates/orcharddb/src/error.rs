@@ -46,6 +46,8 @@ pub enum CollectionError {
     NameCollision,
     /// The positions of a list are used up where the element belongs. Write the list anew.
     ListFull,
+    /// A piece of a collection was to be written and the ones before it are not there. Write it from its beginning.
+    Incomplete(String),
     /// The stored bytes are not a collection: they were written by something else.
     Damaged(String),
 }
@@ -62,6 +64,7 @@ impl fmt::Display for CollectionError {
             CollectionError::ListFull => {
                 f.write_str("the list has no position left where the element belongs")
             }
+            CollectionError::Incomplete(detail) => write!(f, "the collection is not whole: {detail}"),
             CollectionError::Damaged(detail) => write!(f, "not a collection: {detail}"),
         }
     }

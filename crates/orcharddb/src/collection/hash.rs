@@ -10,6 +10,17 @@ use crate::transaction::Transaction;
 use bytes::Bytes;
 use orchard_types::{CollectionId, Expiry, Key, SpaceId, UnixMillis, Value, ValueType, limits};
 
+/// A field of a hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// Its name.
+    pub name: Bytes,
+    /// Its value.
+    pub value: Value,
+    /// When it expires, if it does so of its own.
+    pub expires_at: Option<UnixMillis>,
+}
+
 #[derive(Debug, Clone)]
 enum State {
     /// In the order in which the fields came.
@@ -154,13 +165,23 @@ impl<V: View> Hash<V> {
     /// # Errors
     /// [`Error::Read`]
     pub fn page(&mut self, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Value)>, Error> {
+        let fields = self.page_expiring(after, limit)?;
+        Ok(fields.into_iter().map(|field| (field.name, field.value)).collect())
+    }
+
+    /// As [`Hash::page`], with the time at which each field expires of its own.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn page_expiring(&mut self, after: Option<&[u8]>, limit: usize) -> Result<Vec<Field>, Error> {
         match &self.state {
             State::Packed(fields) => {
                 let first = after.map_or(0, |after| {
                     let at = fields.iter().position(|(name, _)| name.as_ref() == after);
                     at.map_or(fields.len(), |at| at + 1)
                 });
-                Ok(fields.iter().skip(first).take(limit).cloned().collect())
+                let page = fields.iter().skip(first).take(limit).cloned();
+                Ok(page.map(|(name, value)| Field { name, value, expires_at: None }).collect())
             }
             State::Elements(id, _, expiring) => {
                 let after = after.map(layout::name_in_key);
@@ -170,15 +191,22 @@ impl<V: View> Hash<V> {
                 };
                 let options = ScanOptions { limit: Some(limit), ..ScanOptions::default() };
                 let entries = self.view.entries(SpaceId::ELEMENTS, range, options)?;
-                let stays = entries.into_iter().map(|entry| (layout::behind_family(&entry.key), entry.value));
-                let mut found: Vec<(Bytes, Value)> = stays.collect();
+                let stays =
+                    entries.into_iter().map(|entry| (layout::behind_family(&entry.key), entry.value, None));
+                let mut found: Vec<(Bytes, Value, Option<UnixMillis>)> = stays.collect();
                 if expiring.count > 0 {
                     let expires = expiring.page(&mut self.view, *id, after.as_deref(), limit)?;
-                    found.extend(expires.into_iter().map(|(name, element)| (name, element.value)));
-                    found.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+                    found.extend(
+                        expires.into_iter().map(|(name, element)| (name, element.value, Some(element.at))),
+                    );
+                    found.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
                     found.truncate(limit);
                 }
-                found.into_iter().map(|(name, value)| layout::split_element(name, value)).collect()
+                let split = found.into_iter().map(|(name, value, expires_at)| {
+                    let (name, value) = layout::split_element(name, value)?;
+                    Ok(Field { name, value, expires_at })
+                });
+                split.collect()
             }
         }
     }

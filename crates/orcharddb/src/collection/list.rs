@@ -6,6 +6,10 @@
 //! - An insert between two neighbours takes the middle of the gap. When a gap is used up, the elements around it are spread
 //!   again: the smallest neighbourhood that has room, of at most [`SPREAD_ELEMENTS_MAX`].
 
+mod pages;
+
+pub use pages::ListPages;
+
 use super::layout::{self, Layout};
 use super::view::View;
 use crate::error::{CollectionError, Error};

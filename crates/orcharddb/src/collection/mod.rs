@@ -8,24 +8,34 @@
 //!   nobody sees them any more.
 //! - It stays in entries of their own when it shrinks.
 
+mod chunks;
 mod clean;
 mod expiring;
+mod export;
 mod handle;
 mod hash;
 mod json;
 mod layout;
 mod list;
+mod look;
 mod random;
 mod set;
+mod shown;
+mod step;
 mod view;
 mod zset;
 
+pub use chunks::Chunks;
 pub(crate) use clean::clean_expired;
+pub use export::{Export, Exported};
 pub use handle::{DbHash, DbList, DbSet, DbZSet};
-pub use hash::Hash;
+pub use hash::{Field, Hash};
 pub use json::{JsonLimits, to_json};
-pub use list::List;
+pub use list::{List, ListPages};
+pub use look::{Elements, Found, Look, ZPage};
 pub use set::Set;
+pub use shown::{is_collection, shown, shown_in_list, shown_written};
+pub use step::{Step, Stepped};
 pub use view::View;
 pub use zset::{Added, Scored, ZRange, ZSet};
 

@@ -6,6 +6,7 @@
 
 use super::layout::{self, BY_NAME, BY_SCORE, Layout};
 use super::list::clamp;
+use super::look::ZPage;
 use super::random;
 use super::view::View;
 use crate::error::{CollectionError, Error};
@@ -146,6 +147,42 @@ fn scores(id: CollectionId, min: Bound<f64>, max: Bound<f64>) -> KeyRange {
         Bound::Unbounded => family.end,
     };
     KeyRange { start, end }
+}
+
+/// The keys of the names between two bounds, at one score. Bounds that are too long for a key have to be looked at element
+/// by element, too.
+fn names(id: CollectionId, score: f64, min: &Bound<Bytes>, max: &Bound<Bytes>) -> KeyRange {
+    let prefix = [id.as_ref(), &[BY_SCORE], &layout::score_bytes(score)].concat();
+    let bound = |name: &Bytes| [&prefix[..], &layout::name_in_key(name)].concat();
+    let family = layout::family(id, BY_SCORE);
+    let start = match min {
+        Bound::Included(name) | Bound::Excluded(name) => bound(name).into(),
+        Bound::Unbounded => family.start,
+    };
+    let end = match max {
+        Bound::Included(name) | Bound::Excluded(name) => prefix_end(&bound(name)),
+        Bound::Unbounded => family.end,
+    };
+    KeyRange { start, end }
+}
+
+/// Whether a member lies behind the one that the page goes on behind.
+fn is_behind<T>(member: &Scored, page: &ZPage<T>) -> bool {
+    let wanted = if page.reverse { Ordering::Less } else { Ordering::Greater };
+    page.after.as_ref().is_none_or(|after| order(member, after) == wanted)
+}
+
+/// What of a range of keys lies behind the member that the page goes on behind.
+fn behind<T>(id: CollectionId, mut range: KeyRange, page: &ZPage<T>) -> KeyRange {
+    let Some((name, score)) = &page.after else { return range };
+    let key = by_score(id, name, *score);
+    if page.reverse {
+        let end = key.into_bytes();
+        range.end = Some(range.end.map_or(end.clone(), |found| found.min(end)));
+    } else {
+        range.start = range.start.max([key.as_ref(), &[0][..]].concat().into());
+    }
+    range
 }
 
 impl<V: View> ZSet<V> {
@@ -317,23 +354,58 @@ impl<V: View> ZSet<V> {
             State::Elements(id, _) => {
                 let id = *id;
                 let Some((_, score)) = self.range(0, 0)?.pop() else { return Ok(Vec::new()) };
-                let prefix = [id.as_ref(), &[BY_SCORE], &layout::score_bytes(score)].concat();
-                let bound = |name: &Bytes| [&prefix[..], &layout::name_in_key(name)].concat();
-                let family = layout::family(id, BY_SCORE);
-                // Bounds that are too long for a key are looked at element by element, too.
-                let start = match min {
-                    Bound::Included(name) | Bound::Excluded(name) => bound(name).into(),
-                    Bound::Unbounded => family.start,
-                };
-                let end = match max {
-                    Bound::Included(name) | Bound::Excluded(name) => prefix_end(&bound(name)),
-                    Bound::Unbounded => family.end,
-                };
+                let range = names(id, score, min, max);
                 let (min, max) = (min.clone(), max.clone());
                 let is_inside = move |(name, at): &Scored| {
                     *at != score || (name_above(name, &min) && name_below(name, &max))
                 };
-                self.pick_elements(KeyRange { start, end }, which, is_inside)
+                self.pick_elements(range, which, is_inside)
+            }
+        }
+    }
+
+    /// A page of [`ZSet::range_by_score`], and one member more if there is one. However far into the range it is, it
+    /// costs what it returns.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn page_by_score(&mut self, page: &ZPage<f64>) -> Result<Vec<Scored>, Error> {
+        let which = ZRange { reverse: page.reverse, skip: 0, limit: Some(page.limit.saturating_add(1)) };
+        match &self.state {
+            State::Packed(members) => {
+                let inside =
+                    members.iter().filter(|(_, score)| above(*score, &page.min) && below(*score, &page.max));
+                Ok(pick(inside.filter(|member| is_behind(member, page)), &which))
+            }
+            State::Elements(id, _) => {
+                let range = behind(*id, scores(*id, page.min, page.max), page);
+                self.pick_elements(range, &which, |_| true)
+            }
+        }
+    }
+
+    /// A page of [`ZSet::range_by_name`], and one member more if there is one. However far into the range it is, it
+    /// costs what it returns.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn page_by_name(&mut self, page: &ZPage<Bytes>) -> Result<Vec<Scored>, Error> {
+        let which = ZRange { reverse: page.reverse, skip: 0, limit: Some(page.limit.saturating_add(1)) };
+        match &self.state {
+            State::Packed(members) => {
+                let rest: Vec<Scored> =
+                    members.iter().filter(|member| is_behind(member, page)).cloned().collect();
+                Ok(run_by_name(&rest, &page.min, &page.max, &which))
+            }
+            State::Elements(id, _) => {
+                let id = *id;
+                let Some((_, score)) = self.range(0, 0)?.pop() else { return Ok(Vec::new()) };
+                let range = behind(id, names(id, score, &page.min, &page.max), page);
+                let (min, max) = (page.min.clone(), page.max.clone());
+                let is_inside = move |(name, at): &Scored| {
+                    *at != score || (name_above(name, &min) && name_below(name, &max))
+                };
+                self.pick_elements(range, &which, is_inside)
             }
         }
     }

@@ -156,7 +156,7 @@ pub fn write_operation(out: &mut Vec<u8>, operation: &BatchOperation) {
     entry_json::write_key(out, key);
     if let BatchOperation::Write(_, Operation::Set { value, expiry }) = operation {
         out.extend_from_slice(b",\"value\":");
-        value_json::write(out, value);
+        value_json::write_own(out, value);
         out.extend_from_slice(b",\"type\":");
         json_text::write_string(out, value.value_type.name());
         commit_json::write_expiry(out, *expiry);

@@ -7,7 +7,7 @@ use crate::{duration, entry_json, json_text, range, rfc3339, value_json};
 use bytes::Bytes;
 use orcharddb::{
     Check, CheckFailure, Commit, Committed, Durability, Entry, Expiry, KeyRange, LimitError, Mutation,
-    NumberOp, Operation, SpaceId, Token, Value, Versionstamp, limits,
+    NumberOp, Operation, SpaceId, Token, Value, ValueType, Versionstamp, limits,
 };
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
@@ -251,11 +251,33 @@ impl CheckJson<'_> {
     }
 }
 
+/// Reads the changes of a feed, which have the form of mutations: any number of them, and collections as they are shown
+/// (see [`value_json::parse_shown`]).
+///
+/// # Errors
+/// [`Kind::BadJson`], [`Kind::BadKey`], [`Kind::BadValue`]
+pub fn parse_changes(text: &[u8]) -> Result<Vec<Mutation>, Problem> {
+    let changes: Vec<Object<MutationJson<'_>>> =
+        serde_json::from_slice(text).map_err(|error| bad(format!("not changes: {error}")))?;
+    let shown = |text: &[u8], value_type: Option<ValueType>| match value_type {
+        Some(value_type) => value_json::parse_shown(text, value_type),
+        None => value_json::parse(text),
+    };
+    changes.into_iter().map(|Object(change)| change.parse_with(shown)).collect()
+}
+
 impl MutationJson<'_> {
     fn parse(self) -> Result<Mutation, Problem> {
+        self.parse_with(value_json::parse_as)
+    }
+
+    fn parse_with(
+        self,
+        parse_value: impl Fn(&[u8], Option<ValueType>) -> Result<Value, Problem>,
+    ) -> Result<Mutation, Problem> {
         let expiry = parse_expiry(self.ttl.as_deref(), self.expires_at.as_deref())?;
         let value_type = self.value_type.as_deref().map(entry_json::value_type).transpose()?;
-        let value = |raw: &RawValue| value_json::parse_as(raw.get().as_bytes(), value_type);
+        let value = |raw: &RawValue| parse_value(raw.get().as_bytes(), value_type);
         let needed = |what: &str| bad(format!("op {} needs {what}", self.op));
         let numeric = self.at_least.is_some() || self.at_most.is_some() || self.clamp;
         let expires = expiry != Expiry::Never;
@@ -424,7 +446,8 @@ fn write_mutation(out: &mut Vec<u8>, mutation: &Mutation) {
     }
     match &mutation.operation {
         Operation::Set { value, expiry } | Operation::SetWithVersionstampSuffix { value, expiry } => {
-            write_value(out, "value", value);
+            member(out, "value");
+            value_json::write_own(out, value);
             text_member(out, "type", value.value_type.name());
             write_expiry(out, *expiry);
         }

@@ -1,9 +1,11 @@
 //! Entries as JSON: `{"key", "value", "type", "versionstamp", "expires_at"?}`, one line each, as lists, exports and
 //! imports have them.
 
+use crate::element_json::{self, Shape};
 use crate::json_text::Object;
 use crate::problem::{Kind, Problem};
 use crate::{json_text, rfc3339, value_json};
+use orcharddb::collection::{Elements, Exported};
 use orcharddb::tuple;
 use orcharddb::{
     Entry, Expiry, KeptVersion, Key, Mutation, Operation, SpaceId, Value, ValueType, Versionstamp,
@@ -122,6 +124,46 @@ struct Line<'a> {
     expires_at: Option<String>,
     #[serde(default)]
     ttl: Option<String>,
+    #[serde(default)]
+    offset: Option<u64>,
+    #[serde(borrow)]
+    elements: Option<&'a RawValue>,
+}
+
+/// Reads one version of a key, as [`write_version`] wrote it, for clients.
+///
+/// # Errors
+/// [`Kind::BadJson`], [`Kind::BadValue`]
+pub fn parse_version(text: &[u8]) -> Result<KeptVersion, Problem> {
+    let bad = |why: String| Problem::new(Kind::BadJson, why);
+    let Object(version): Object<Version<'_>> =
+        serde_json::from_slice(text).map_err(|error| bad(format!("not a version: {error}")))?;
+    let time = |text: &str| rfc3339::parse(text).map_err(|why| bad(why.to_string()));
+    let value = match (version.value, version.value_type) {
+        (Some(raw), Some(name)) => {
+            let value = value_json::parse_shown(raw.get().as_bytes(), value_type(&name)?)?;
+            Some((value, version.expires_at.as_deref().map(time).transpose()?))
+        }
+        _ => None,
+    };
+    let versionstamp = version.versionstamp.parse();
+    Ok(KeptVersion {
+        versionstamp: versionstamp.map_err(|error| bad(format!("versionstamp: {error}")))?,
+        log_time: time(&version.log_time)?,
+        value,
+    })
+}
+
+#[derive(Deserialize)]
+struct Version<'a> {
+    versionstamp: String,
+    log_time: String,
+    #[serde(borrow, default, deserialize_with = "crate::commit_json::present")]
+    value: Option<&'a RawValue>,
+    #[serde(rename = "type", default)]
+    value_type: Option<String>,
+    #[serde(default)]
+    expires_at: Option<String>,
 }
 
 /// What one line of an export, or one entry of a list, says.
@@ -163,22 +205,165 @@ impl Record {
 /// # Ok::<(), orchard_wire::Problem>(())
 /// ```
 pub fn parse(line: &[u8]) -> Result<Record, Problem> {
+    parse_with(line, value_json::parse_as)
+}
+
+/// As [`parse`], for entries that are shown to clients: see [`value_json::parse_shown`].
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_shown(line: &[u8]) -> Result<Record, Problem> {
+    parse_with(line, |text, value_type| match value_type {
+        Some(value_type) => value_json::parse_shown(text, value_type),
+        None => value_json::parse(text),
+    })
+}
+
+fn read(line: &[u8]) -> Result<Line<'_>, Problem> {
     let Object(line): Object<Line<'_>> = serde_json::from_slice(line)
         .map_err(|error| Problem::new(Kind::BadJson, format!("not an entry: {error}")))?;
-    let value_type = line.value_type.as_deref().map(value_type).transpose()?;
-    let value = line.value.map(|raw| value_json::parse_as(raw.get().as_bytes(), value_type)).transpose()?;
-    let stamp = |text: &String| {
-        text.parse().map_err(|error| Problem::new(Kind::BadJson, format!("versionstamp: {error}")))
-    };
-    if let Some(log_time) = &line.log_time {
-        rfc3339::parse(log_time).map_err(|why| Problem::new(Kind::BadJson, format!("log_time: {why}")))?;
+    Ok(line)
+}
+
+fn parse_with(
+    line: &[u8],
+    parse_value: impl Fn(&[u8], Option<ValueType>) -> Result<Value, Problem>,
+) -> Result<Record, Problem> {
+    record(read(line)?, parse_value)
+}
+
+fn record(
+    line: Line<'_>,
+    parse_value: impl Fn(&[u8], Option<ValueType>) -> Result<Value, Problem>,
+) -> Result<Record, Problem> {
+    if line.elements.is_some() || line.offset.is_some() {
+        return Err(Problem::new(Kind::BadJson, "elements and offset are for exports and imports"));
     }
+    let value_type = line.value_type.as_deref().map(value_type).transpose()?;
+    let value = line.value.map(|raw| parse_value(raw.get().as_bytes(), value_type)).transpose()?;
     Ok(Record {
         key: parse_key(line.key)?,
         value,
-        versionstamp: line.versionstamp.as_ref().map(stamp).transpose()?,
+        versionstamp: line.stamp()?,
         expiry: crate::commit_json::parse_expiry(line.ttl.as_deref(), line.expires_at.as_deref())?,
     })
+}
+
+impl Line<'_> {
+    /// The commit that wrote it; its time only has to be one.
+    fn stamp(&self) -> Result<Option<Versionstamp>, Problem> {
+        if let Some(log_time) = &self.log_time {
+            rfc3339::parse(log_time)
+                .map_err(|why| Problem::new(Kind::BadJson, format!("log_time: {why}")))?;
+        }
+        let stamp = |text: &String| {
+            text.parse().map_err(|error| Problem::new(Kind::BadJson, format!("versionstamp: {error}")))
+        };
+        self.versionstamp.as_ref().map(stamp).transpose()
+    }
+}
+
+/// A piece of a collection, as a line of an export has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Piece {
+    /// The key.
+    pub key: Key,
+    /// How many elements come before.
+    pub offset: u64,
+    /// The elements.
+    pub elements: Elements,
+    /// The commit that wrote the collection last, where it came from.
+    pub versionstamp: Option<Versionstamp>,
+    /// When all of it expires.
+    pub expiry: Expiry,
+}
+
+/// One line of an export.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ExportLine {
+    /// An entry.
+    Entry(Record),
+    /// A piece of a collection.
+    Piece(Piece),
+}
+
+/// Reads one line of an export: an entry as [`parse`] reads it, or `key`, `type`, `offset`? and `elements` of a collection.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_exported(line: &[u8]) -> Result<ExportLine, Problem> {
+    let line = read(line)?;
+    let Some(elements) = line.elements else {
+        return record(line, value_json::parse_as).map(ExportLine::Entry);
+    };
+    let value_type = line.value_type.as_deref().map(value_type).transpose()?;
+    let shape = value_type
+        .and_then(Shape::of)
+        .ok_or_else(|| Problem::new(Kind::BadValue, "elements are of type list, hash, set or zset"))?;
+    if line.value.is_some() {
+        return Err(Problem::new(Kind::BadJson, "an entry has a value or elements"));
+    }
+    Ok(ExportLine::Piece(Piece {
+        key: parse_key(line.key)?,
+        offset: line.offset.unwrap_or_default(),
+        elements: element_json::parse_elements(shape, elements)?,
+        versionstamp: line.stamp()?,
+        expiry: crate::commit_json::parse_expiry(line.ttl.as_deref(), line.expires_at.as_deref())?,
+    }))
+}
+
+/// Appends the line of a piece, as [`parse_exported`] reads it, with its end.
+pub fn write_piece(out: &mut Vec<u8>, piece: &Piece) {
+    let value_type = match &piece.elements {
+        Elements::Values(_) => ValueType::List,
+        Elements::Fields(_) => ValueType::Hash,
+        Elements::Members(_) => ValueType::Set,
+        Elements::Scored(_) => ValueType::ZSet,
+    };
+    out.extend_from_slice(b"{\"key\":");
+    write_key(out, &piece.key);
+    let (offset, name) = (piece.offset, value_type.name());
+    out.extend_from_slice(format!(",\"type\":\"{name}\",\"offset\":{offset},\"elements\":[").as_bytes());
+    element_json::write_own_elements(out, &piece.elements);
+    out.push(b']');
+    crate::commit_json::write_expiry(out, piece.expiry);
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends one line of an export, with its end: as [`write`], but JavaScript values in their own bytes, which a rendering as
+/// JSON may not give back, and collections with their elements. Without versionstamps equal entries give equal lines.
+pub fn write_exported(out: &mut Vec<u8>, exported: &Exported, keys_only: bool, versionstamps: bool) {
+    out.extend_from_slice(b"{\"key\":");
+    let entry = match exported {
+        Exported::Entry(entry) => {
+            write_key(out, &entry.key);
+            if !keys_only {
+                out.extend_from_slice(b",\"value\":");
+                value_json::write_own(out, &entry.value);
+            }
+            entry
+        }
+        Exported::Piece { entry, .. } => {
+            write_key(out, &entry.key);
+            entry
+        }
+    };
+    out.extend_from_slice(format!(",\"type\":\"{}\"", entry.value.value_type).as_bytes());
+    if let Exported::Piece { offset, elements, .. } = exported {
+        if *offset > 0 {
+            out.extend_from_slice(format!(",\"offset\":{offset}").as_bytes());
+        }
+        out.extend_from_slice(b",\"elements\":[");
+        element_json::write_own_elements(out, elements);
+        out.push(b']');
+    }
+    if versionstamps {
+        out.extend_from_slice(format!(",\"versionstamp\":\"{}\"", entry.versionstamp).as_bytes());
+    }
+    if let Some(expires_at) = entry.expires_at {
+        out.extend_from_slice(format!(",\"expires_at\":\"{}\"", rfc3339::render(expires_at)).as_bytes());
+    }
+    out.extend_from_slice(b"}\n");
 }
 
 #[cfg(test)]

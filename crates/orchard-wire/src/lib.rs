@@ -12,6 +12,7 @@ pub mod batch_json;
 pub mod commit_json;
 pub mod cursor;
 pub mod duration;
+pub mod element_json;
 pub mod entry_json;
 pub mod etag;
 pub mod feed_json;

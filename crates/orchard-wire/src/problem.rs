@@ -36,6 +36,8 @@ pub enum Kind {
     NoSuchRoute,
     /// The key is absent.
     KeyNotFound,
+    /// There is no database of this name.
+    DatabaseNotFound,
     /// The JSON document has nothing where the pointer points.
     PointerNotFound,
     /// The route does not know the method.
@@ -82,7 +84,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 33] = [
+    pub const ALL: [Kind; 34] = [
         Kind::BadRequest,
         Kind::BadQuery,
         Kind::UnknownParameter,
@@ -95,6 +97,7 @@ impl Kind {
         Kind::HostRefused,
         Kind::NoSuchRoute,
         Kind::KeyNotFound,
+        Kind::DatabaseNotFound,
         Kind::PointerNotFound,
         Kind::MethodNotAllowed,
         Kind::RequestTimeout,
@@ -133,6 +136,7 @@ impl Kind {
             Kind::HostRefused => (403, "host_refused", "ERR"),
             Kind::NoSuchRoute => (404, "no_such_route", "ERR"),
             Kind::KeyNotFound => (404, "key_not_found", "ERR"),
+            Kind::DatabaseNotFound => (404, "database_not_found", "ERR"),
             Kind::PointerNotFound => (404, "pointer_not_found", "ERR"),
             Kind::MethodNotAllowed => (405, "method_not_allowed", "ERR"),
             Kind::RequestTimeout => (408, "request_timeout", "ERR"),

@@ -32,6 +32,22 @@ pub fn write(out: &mut Vec<u8>, value: &Value) {
     }
 }
 
+/// As [`write`], but JavaScript values as their own bytes, which a rendering as JSON may not give back: with the type beside
+/// it, [`parse_as`] reads the very value.
+pub fn write_own(out: &mut Vec<u8>, value: &Value) {
+    match value.value_type {
+        ValueType::V8 => write_tag(out, "$bytes", &BASE64.encode(&value.data)),
+        _ => write(out, value),
+    }
+}
+
+/// The JSON form of `value` as a tree; `null` if it has a document that no tree can hold.
+pub fn to_json(value: &Value) -> serde_json::Value {
+    let mut text = Vec::new();
+    write(&mut text, value);
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
 fn write_tag(out: &mut Vec<u8>, tag: &str, text: &str) {
     out.extend_from_slice(b"{\"");
     out.extend_from_slice(tag.as_bytes());
@@ -168,6 +184,20 @@ pub fn parse_as(text: &[u8], value_type: Option<ValueType>) -> Result<Value, Pro
         _ => None,
     };
     converted.ok_or_else(|| bad(format!("the value is {found}, its type says {wanted}")))
+}
+
+/// As [`parse_as`], for what clients are shown: the JSON of a collection stands in place of its bytes, as [`write`] gave it.
+/// Such a value is not to be stored.
+///
+/// # Errors
+/// [`Kind::BadJson`], [`Kind::BadValue`]
+pub fn parse_shown(text: &[u8], value_type: ValueType) -> Result<Value, Problem> {
+    if !value_type.is_collection() {
+        return parse_as(text, Some(value_type));
+    }
+    json_text::check(text)
+        .map_err(|why| Problem::new(Kind::BadJson, format!("the value is not JSON: {why}")))?;
+    Ok(Value::new(value_type, text.trim_ascii().to_vec()))
 }
 
 fn parse_checked(text: &[u8]) -> Result<Value, Problem> {

@@ -8,7 +8,8 @@ use crate::http::{Body, Session, reply};
 use hyper::Response;
 use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Parts;
-use orchard_wire::{Kind, Problem, commit_json, entry_json, media, rfc3339};
+use orchard_wire::entry_json::{self, ExportLine, Piece};
+use orchard_wire::{Kind, Problem, commit_json, media, rfc3339};
 use orcharddb::{Commit, Committed, Durability, Mutation, Pending, SpaceId, limits};
 use serde_json::json;
 use std::collections::VecDeque;
@@ -83,11 +84,12 @@ impl Bulk<'_> {
             match reader.buffered() {
                 Some(Line::Whole(text)) => {
                     let space = self.space;
-                    let mutation = work(text.len(), move || {
-                        let mutation = entry_json::parse(&text)?.into_mutation()?;
-                        Ok(Mutation { space, ..mutation })
-                    });
-                    self.push(mutation.await?).await?;
+                    match work(text.len(), move || entry_json::parse_exported(&text)).await? {
+                        ExportLine::Entry(record) => {
+                            self.push(Mutation { space, ..record.into_mutation()? }).await?;
+                        }
+                        ExportLine::Piece(piece) => self.put_piece(piece).await?,
+                    }
                 }
                 Some(Line::Refused(problem)) => return Err(problem),
                 None => {
@@ -107,6 +109,31 @@ impl Bulk<'_> {
         if self.commit.mutations.len() >= COMMIT_LINES_MAX || self.commit_bytes >= COMMIT_BYTES_MAX {
             self.submit();
         }
+        while self.in_flight.len() > IN_FLIGHT_MAX {
+            self.settle_one().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a piece of a collection, in a commit of its own behind what came before.
+    async fn put_piece(&mut self, piece: Piece) -> Result<(), Problem> {
+        self.submit();
+        let (space, db, durability) = (self.space, self.session.server().db.clone(), self.durability);
+        let Piece { key, offset, elements, expiry, .. } = piece;
+        let write = move || {
+            Ok(db.exclusive(|tx| {
+                let outcome = tx.put_chunk_in(space, key.clone(), offset, &elements, expiry);
+                if outcome.is_err() {
+                    tx.clear();
+                }
+                Ok::<_, orcharddb::Error>(outcome)
+            })?)
+        };
+        // Many elements: not where other requests wait.
+        let (outcome, pending) = work(usize::MAX, write).await?;
+        let pending = if outcome.is_ok() { pending.with_durability(durability) } else { pending };
+        self.in_flight.push_back((pending, u64::from(outcome.is_ok())));
+        outcome?;
         while self.in_flight.len() > IN_FLIGHT_MAX {
             self.settle_one().await?;
         }

@@ -1,130 +1,227 @@
-//! `/v1/lists/{key}..`: elements of a list appended, prepended, taken out and read. Each is one commit.
+//! `/v1/lists|hashes|sets|zsets/{key}..`: elements of collections, changed and read. Each change is one commit.
 
 use crate::http::body::{Incoming, work};
-use crate::http::{Body, Session, reply};
-use hyper::Response;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue};
+use crate::http::commit::{BODY_SIZE_BYTES_MAX, must_be_json};
+use crate::http::stream::Pieces;
+use crate::http::{Body, Session, at, entries, reply};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, VARY};
 use hyper::http::request::Parts;
-use orchard_wire::{Kind, Problem, commit_json, etag, media, value_json};
-use orcharddb::{Key, LimitError, Value, limits};
+use hyper::{Method, Response};
+use orchard_wire::element_json::{self, Shape, Verb};
+use orchard_wire::query::Parameters;
+use orchard_wire::{Kind, Problem, commit_json, entry_json, etag, media, value_json};
+use orcharddb::collection::{Chunks, Elements, Look, Step};
+use orcharddb::{Expiry, Key, Snapshot, SpaceId, Value, ValueType, limits};
 
-/// What is done to a list.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Step {
-    Append,
-    Prepend,
-    PopFirst,
-    PopLast,
-}
+/// The version that a page shows.
+const ORCHARD_VERSIONSTAMP: HeaderName = HeaderName::from_static("orchard-versionstamp");
 
-/// `POST /v1/lists/{key}/append|prepend|pop_first|pop_last`
+/// `POST /v1/{lists|hashes|sets|zsets}/{key}/{verb}`
 pub(super) async fn change(
     session: &Session,
     parts: &Parts,
     key: Option<Key>,
-    step: Step,
+    verb: Verb,
     body: Incoming,
 ) -> Result<Response<Body>, Problem> {
     let mut parameters = reply::parameters(parts)?;
     let key = reply::key(key, &mut parameters)?;
     let db = reply::take_db(&mut parameters)?;
     let durability = reply::take_durability(&mut parameters)?;
+    let step = step(session, parts, &mut parameters, verb, body).await?;
     parameters.finish()?;
-    let element = match step {
-        Step::Append | Step::Prepend => Some(element(session, parts, body).await?),
-        Step::PopFirst | Step::PopLast => None,
-    };
     let space = session.space_for_write(db.as_deref())?;
     session.settle().await?;
-    let (outcome, pending) = session.server().db.exclusive(|tx| {
-        let mut change = || {
-            let mut list = tx.list_in(space, key.clone())?;
-            let taken = match (step, &element) {
-                (Step::Append, Some(element)) => list.push_back(element.clone()).map(|()| None)?,
-                (Step::Prepend, Some(element)) => list.push_front(element.clone()).map(|()| None)?,
-                (Step::PopFirst, _) => list.pop_front()?,
-                _ => list.pop_back()?,
-            };
-            Ok::<_, orcharddb::Error>((taken, list.len()))
-        };
-        let outcome = change();
-        if outcome.is_err() {
-            tx.clear();
-        }
-        // A refusal, too, waits until what it rests on may be told.
-        Ok::<_, orcharddb::Error>(outcome)
-    })?;
-    let has_changed = matches!(&outcome, Ok((taken, _)) if element.is_some() || taken.is_some());
+    let always_writes = match &step {
+        Step::Append(_) | Step::Prepend(_) | Step::SumField(..) => true,
+        Step::SetFields(fields) => !fields.is_empty(),
+        _ => false,
+    };
+    let database = session.server().db.clone();
+    let run = move || {
+        let (outcome, pending) = database.exclusive(|tx| {
+            let outcome = tx.step_in(space, key.clone(), &step);
+            if outcome.is_err() {
+                tx.clear();
+            }
+            // A refusal, too, waits until what it rests on may be told.
+            Ok::<_, orcharddb::Error>(outcome)
+        })?;
+        Ok((outcome, pending))
+    };
+    let (outcome, pending) = work(if verb.is_pop() { 0 } else { body_bytes(parts) }, run).await?;
+    // What may have changed nothing rests on what others wrote.
+    let has_changed = outcome.as_ref().is_ok_and(|stepped| always_writes || stepped.changed > 0);
     let pending = if has_changed { pending.with_durability(durability) } else { pending };
     let committed = session.acknowledged(pending).await?;
-    let (taken, length) = outcome?;
-    if element.is_none() && taken.is_none() {
-        return Err(Problem::new(Kind::KeyNotFound, "there is no list under this key"));
+    let stepped = outcome?;
+    if verb.is_pop() && stepped.changed == 0 {
+        return Err(Problem::new(Kind::KeyNotFound, "there is no element under this key"));
     }
     let mut out = commit_json::render_reply(&committed);
     out.pop();
-    if let Some(taken) = &taken {
-        out.extend_from_slice(b",\"value\":");
-        value_json::write(&mut out, taken);
-        out.extend_from_slice(format!(",\"type\":\"{}\"", taken.value_type.name()).as_bytes());
-    }
-    out.extend_from_slice(format!(",\"length\":{length}}}").as_bytes());
+    element_json::write_stepped(&mut out, verb, &stepped);
+    out.push(b'}');
     let mut response = reply::json(out);
     reply::set(&mut response, ETAG, &etag::render(committed.versionstamp));
     Ok(response)
 }
 
-/// The element that the body is, its type by Content-Type as for an entry.
-async fn element(session: &Session, parts: &Parts, body: Incoming) -> Result<Value, Problem> {
-    let content_type = reply::header(parts, CONTENT_TYPE)?.map(str::to_owned);
-    let body = body.read(session, "body_size_bytes", 2 * limits::VALUE_SIZE_BYTES_MAX).await?;
-    let bytes = body.bytes.clone();
-    work(bytes.len(), move || media::value(content_type.as_deref(), bytes)).await
+/// What the body is said to have; what is large is worked on where blocking is allowed.
+fn body_bytes(parts: &Parts) -> usize {
+    let length = parts.headers.get(hyper::header::CONTENT_LENGTH);
+    length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(usize::MAX)
 }
 
-/// `GET /v1/lists/{key}?start=&stop=`
+/// The change that the request asks for. A body is a value if it is for a list, or for the one field that a parameter
+/// names; else JSON that says everything.
+async fn step(
+    session: &Session,
+    parts: &Parts,
+    parameters: &mut Parameters,
+    verb: Verb,
+    body: Incoming,
+) -> Result<Step, Problem> {
+    let field = if verb == Verb::SetFields { parameters.take("field")? } else { None };
+    let is_value = field.is_some() || matches!(verb, Verb::Append | Verb::Prepend);
+    if verb.is_pop() {
+        return element_json::parse_step(verb, b"");
+    }
+    if !is_value {
+        must_be_json(parts, "a change of this collection")?;
+        let body = body.read(session, "body_size_bytes", BODY_SIZE_BYTES_MAX).await?;
+        let bytes = body.bytes.clone();
+        return work(bytes.len(), move || element_json::parse_step(verb, &bytes)).await;
+    }
+    let expiry = match field {
+        Some(_) => entries::take_expiry(parameters)?.unwrap_or(Expiry::Never),
+        None => Expiry::Never,
+    };
+    let value_type = parameters.take_text("type")?.as_deref().map(entry_json::value_type).transpose()?;
+    let value = value(session, parts, value_type, body).await?;
+    Ok(match (field, verb) {
+        (Some(field), _) => Step::SetFields(vec![(field.into(), value, expiry)]),
+        (None, verb) => element_json::step_of_value(verb == Verb::Append, value),
+    })
+}
+
+/// The value that the body is: its type by Content-Type as for an entry, unless the JSON is to be read as one.
+async fn value(
+    session: &Session,
+    parts: &Parts,
+    value_type: Option<ValueType>,
+    body: Incoming,
+) -> Result<Value, Problem> {
+    let content_type = reply::header(parts, CONTENT_TYPE)?.map(str::to_owned);
+    if value_type.is_some() {
+        must_be_json(parts, "a value with a type")?;
+    }
+    let body = body.read(session, "body_size_bytes", 2 * limits::VALUE_SIZE_BYTES_MAX).await?;
+    let bytes = body.bytes.clone();
+    let value = work(bytes.len(), move || match value_type {
+        Some(value_type) => value_json::parse_as(&bytes, Some(value_type)),
+        None => media::value(content_type.as_deref(), bytes),
+    });
+    let value = value.await?;
+    orcharddb::LimitError::check("value_size_bytes", limits::VALUE_SIZE_BYTES_MAX, value.data.len())?;
+    Ok(value)
+}
+
+/// `GET /v1/{lists|hashes|sets|zsets}/{key}?..`
 pub(super) async fn get(
     session: &Session,
     parts: &Parts,
     key: Option<Key>,
+    shape: Shape,
 ) -> Result<Response<Body>, Problem> {
-    let mut parameters = reply::parameters(parts)?;
+    let query = parts.uri.query().unwrap_or_default().as_bytes();
+    let mut parameters = Parameters::parse_repeating(query, &["field", "member"])?;
     let key = reply::key(key, &mut parameters)?;
-    let position = |text: &str| text.parse::<i64>().map_err(|_| "not a whole number".to_owned());
-    let start = parameters.take_with("start", position)?.unwrap_or(0);
-    let stop = parameters.take_with("stop", position)?.unwrap_or(-1);
+    let is_paged = parameters.has("limit") || parameters.has("cursor");
+    let look = element_json::take_look(shape, &mut parameters)?;
+    let at = at::take(&mut parameters, "at")?;
     let db = reply::take_db(&mut parameters)?;
+    reply::take_consistency(&mut parameters)?;
     parameters.finish()?;
-    let space = session.space_for_read(db.as_deref())?;
     session.settle().await?;
-    let snapshot = session.server().db.snapshot();
-    let read = tokio::task::spawn_blocking(move || {
-        let mut list = snapshot.list_in(space, key)?;
-        let length = list.len();
-        let at = |position: i64| match position {
-            ..0 => length.saturating_sub(position.unsigned_abs()),
-            _ => position.unsigned_abs(),
-        };
-        let end =
-            if stop < 0 && stop.unsigned_abs() > length { 0 } else { at(stop).saturating_add(1).min(length) };
-        let wanted = usize::try_from(end.saturating_sub(at(start))).unwrap_or(usize::MAX);
-        LimitError::check("range_limit", limits::RANGE_LIMIT_MAX, wanted)?;
-        let values = list.range(start, stop)?;
-        let mut out = b"{\"values\":[".to_vec();
-        for (index, value) in values.iter().enumerate() {
-            if index > 0 {
-                out.push(b',');
+    let space = session.space_for_read(db.as_deref())?;
+    let snapshot = at::snapshot(session, at)?;
+    let versionstamp = snapshot.versionstamp();
+    let raw = wants_raw(parts) && matches!(&look, Look::Fields(names) if names.len() == 1);
+    let mut response = if reply::accepts(parts, media::NDJSON) {
+        // A HEAD needs no elements.
+        let whole = !is_paged && is_whole(&look) && parts.method != Method::HEAD;
+        let body = lines(snapshot, space, key, shape, look, whole).await?;
+        let mut response = Response::new(body);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media::NDJSON));
+        response
+    } else {
+        let found = tokio::task::spawn_blocking(move || snapshot.look_in(space, key, &look)).await;
+        let found = found.map_err(|_| Problem::new(Kind::Internal, "reading the collection failed"))??;
+        match &found.elements {
+            Elements::Fields(fields) if raw => {
+                let no_field = || Problem::new(Kind::KeyNotFound, "there is no such field");
+                let field = fields.first().ok_or_else(no_field)?;
+                entries::raw(&field.value, reply::accepts(parts, "text/plain"))
             }
-            value_json::write(&mut out, value);
+            _ => reply::json(element_json::write_page(&found, versionstamp)),
         }
-        let versionstamp = snapshot.versionstamp();
-        out.extend_from_slice(
-            format!("],\"length\":{length},\"versionstamp\":\"{versionstamp}\"}}").as_bytes(),
-        );
-        Ok::<_, Problem>(out)
-    });
-    let out = read.await.map_err(|_| Problem::new(Kind::Internal, "reading the list failed"))??;
-    let mut response = reply::json(out);
+    };
+    reply::set(&mut response, ORCHARD_VERSIONSTAMP, &versionstamp.to_string());
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(response)
+}
+
+fn wants_raw(parts: &Parts) -> bool {
+    !reply::accepts(parts, media::JSON)
+        && (reply::accepts(parts, "text/plain") || reply::accepts(parts, media::OCTET_STREAM))
+}
+
+/// Whether no element is left out but for the size of a page.
+fn is_whole(look: &Look) -> bool {
+    match look {
+        Look::Indexes(start, stop) => (*start, *stop) == (0, -1),
+        Look::FieldsAfter(..) | Look::MembersAfter(..) => true,
+        Look::ByScore(page) => {
+            use std::ops::Bound::Unbounded;
+            matches!((page.min, page.max, page.reverse), (Unbounded, Unbounded, false))
+        }
+        Look::Fields(_) | Look::Members(_) | Look::Scores(_) | Look::Ranks(..) | Look::ByName(_) => false,
+    }
+}
+
+/// An element a line: the whole collection, streamed from one snapshot in constant memory, or what a look finds.
+async fn lines(
+    snapshot: Snapshot,
+    space: SpaceId,
+    key: Key,
+    shape: Shape,
+    look: Look,
+    whole: bool,
+) -> Result<Body, Problem> {
+    let mut chunks: Option<Chunks> = None;
+    Pieces::body(move |out| {
+        let write = |out: &mut Vec<u8>, elements: &Elements| {
+            let before = out.len();
+            element_json::write_elements(out, elements, b"\n");
+            if out.len() > before {
+                out.push(b'\n');
+            }
+        };
+        if !whole {
+            write(out, &snapshot.look_in(space, key.clone(), &look)?.elements);
+            return Ok(false);
+        }
+        let chunks = match &mut chunks {
+            Some(chunks) => chunks,
+            None => chunks.insert(snapshot.chunks_in(space, key.clone(), shape.value_type())?),
+        };
+        while out.len() < Pieces::SIZE_BYTES {
+            let Some(elements) = chunks.next()? else { return Ok(false) };
+            write(out, &elements);
+        }
+        Ok(true)
+    })
+    .await
 }

@@ -12,8 +12,8 @@ use orchard_wire::etag::{self, Tags};
 use orchard_wire::query::Parameters;
 use orchard_wire::{Kind, Problem, commit_json, duration, entry_json, key_path, media, rfc3339, value_json};
 use orcharddb::{
-    Check, Commit, CommitError, Committed, Durability, DurationMs, Entry, Expiry, Key, Mutation, Operation,
-    SpaceId, ValueType, Versionstamp, limits,
+    Check, Commit, CommitError, Committed, Durability, DurationMs, Expiry, Key, Mutation, Operation, SpaceId,
+    Value, ValueType, Versionstamp, limits,
 };
 
 /// How often a write whose condition needs a look at the entry is tried again because somebody else came between.
@@ -133,8 +133,7 @@ async fn get(
         entry_json::write(&mut body, &entry, false);
         reply::json(body)
     } else {
-        let content_type = content_type(&entry, reply::accepts(parts, "text/plain"));
-        reply::new(StatusCode::OK, content_type, value_json::raw(&entry.value))
+        raw(&entry.value, reply::accepts(parts, "text/plain"))
     };
     reply::set(&mut response, ETAG, &etag::render(entry.versionstamp));
     reply::set(&mut response, ORCHARD_TYPE, entry.value.value_type.name());
@@ -154,19 +153,26 @@ async fn get(
     Ok(response)
 }
 
+/// The reply that is a value, raw.
+pub(super) fn raw(value: &Value, prefers_text: bool) -> Response<Body> {
+    let mut response = reply::new(StatusCode::OK, content_type(value, prefers_text), value_json::raw(value));
+    reply::set(&mut response, ORCHARD_TYPE, value.value_type.name());
+    response
+}
+
 /// The Content-Type of a raw value. Never one that a browser would run.
-fn content_type(entry: &Entry, prefers_text: bool) -> &'static str {
-    match entry.value.value_type {
+fn content_type(value: &Value, prefers_text: bool) -> &'static str {
+    match value.value_type {
         ValueType::Text => media::TEXT,
         ValueType::Json | ValueType::V8 => media::JSON,
         ValueType::Int | ValueType::Float | ValueType::Bool | ValueType::Null | ValueType::U64 => {
-            if prefers_text || !value_json::raw_is_json(&entry.value) {
+            if prefers_text || !value_json::raw_is_json(value) {
                 media::TEXT
             } else {
                 media::JSON
             }
         }
-        _ if value_json::raw_is_json(&entry.value) => media::JSON,
+        _ if value_json::raw_is_json(value) => media::JSON,
         _ => media::OCTET_STREAM,
     }
 }
@@ -231,7 +237,7 @@ async fn patch(
 }
 
 /// Takes `ttl` and `expires_at`.
-fn take_expiry(parameters: &mut Parameters) -> Result<Option<Expiry>, Problem> {
+pub(super) fn take_expiry(parameters: &mut Parameters) -> Result<Option<Expiry>, Problem> {
     let ttl = parameters.take_text("ttl")?;
     let expires_at = parameters.take_text("expires_at")?;
     if ttl.is_none() && expires_at.is_none() {

@@ -1,6 +1,6 @@
 //! `GET /v1/history/{key}`: the versions of a key that are kept, the newest first.
 
-use crate::http::{Body, Session, reply};
+use crate::http::{Body, Session, collections, reply};
 use hyper::Response;
 use hyper::header::{CACHE_CONTROL, HeaderValue};
 use hyper::http::request::Parts;
@@ -30,8 +30,11 @@ pub(super) async fn handle(
         Ok::<_, Problem>((database.history_in(space, &key, limit)?, floor))
     };
     let read = tokio::task::spawn_blocking(read).await;
-    let (versions, floor) =
+    let (mut versions, floor) =
         read.map_err(|_| Problem::new(Kind::Internal, "reading the history failed"))??;
+    for (value, _) in versions.iter_mut().filter_map(|version| version.value.as_mut()) {
+        *value = collections::shown_written(std::mem::take(value))?;
+    }
     let mut body = b"{\"versions\":[".to_vec();
     for (index, version) in versions.iter().enumerate() {
         if index > 0 {

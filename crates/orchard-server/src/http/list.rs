@@ -26,6 +26,7 @@ struct Query {
     keys_only: bool,
     limit: Option<usize>,
     count: bool,
+    export: bool,
     at: Option<Moment>,
     since: Option<Moment>,
     until: Option<Moment>,
@@ -41,6 +42,11 @@ impl Query {
         let reverse = parameters.take_flag("reverse")?;
         let keys_only = parameters.take_flag("keys_only")?;
         let count = parameters.take_flag("count")?;
+        let export = parameters.take_flag("export")?;
+        if export && !reply::accepts(parts, media::NDJSON) {
+            let detail = "an export is lines: send Accept: application/x-ndjson";
+            return Err(Problem::new(Kind::BadQuery, detail));
+        }
         let at = at::take(&mut parameters, "at")?;
         let since = at::take(&mut parameters, "since")?;
         let until = at::take(&mut parameters, "until")?;
@@ -49,7 +55,7 @@ impl Query {
         reply::take_consistency(&mut parameters)?;
         parameters.finish()?;
         let cursor = cursor.map(|text| Cursor::decode(&text, &range, reverse)).transpose()?;
-        Ok(Query { range, reverse, keys_only, limit, count, at, since, until, cursor, db })
+        Ok(Query { range, reverse, keys_only, limit, count, export, at, since, until, cursor, db })
     }
 
     fn rest(&self) -> KeyRange {
@@ -72,18 +78,32 @@ pub(super) async fn handle(session: &Session, parts: &Parts) -> Result<Response<
     let mut response = if reply::accepts(parts, media::NDJSON) {
         // A HEAD needs no entries.
         let limit = if parts.method == Method::HEAD { Some(0) } else { query.limit };
-        let mut scan = snapshot.scan_in(space, query.rest(), ScanOptions { limit, ..options });
-        let reading = snapshot.clone();
-        let lines = Pieces::body(move |out| {
-            while out.len() < Pieces::SIZE_BYTES {
-                let Some(entry) = scan.next() else { return Ok(false) };
-                let entry = collections::shown_in_list(&reading, space, entry?)?;
-                entry_json::write(out, &entry, options.keys_only);
-                out.push(b'\n');
-            }
-            Ok(true)
-        });
-        let mut response = Response::new(lines.await?);
+        let options = ScanOptions { limit, ..options };
+        let lines = if query.export {
+            let mut export = snapshot.export_in(space, query.rest(), options);
+            Pieces::body(move |out| {
+                while out.len() < Pieces::SIZE_BYTES {
+                    let Some(exported) = export.next() else { return Ok(false) };
+                    entry_json::write_exported(out, &exported?, options.keys_only, true);
+                }
+                Ok(true)
+            })
+            .await?
+        } else {
+            let mut scan = snapshot.scan_in(space, query.rest(), options);
+            let reading = snapshot.clone();
+            Pieces::body(move |out| {
+                while out.len() < Pieces::SIZE_BYTES {
+                    let Some(entry) = scan.next() else { return Ok(false) };
+                    let entry = collections::shown_in_list(&reading, space, entry?)?;
+                    entry_json::write(out, &entry, options.keys_only);
+                    out.push(b'\n');
+                }
+                Ok(true)
+            })
+            .await?
+        };
+        let mut response = Response::new(lines);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media::NDJSON));
         response
     } else {

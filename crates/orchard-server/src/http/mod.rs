@@ -6,6 +6,7 @@ pub(crate) mod body;
 mod bulk;
 mod collections;
 mod commit;
+mod databases;
 mod documents;
 mod elements;
 mod entries;
@@ -113,8 +114,12 @@ async fn route(session: &Arc<Session>, parts: &Parts, body: Incoming) -> Result<
         Name::Changes => feeds::changes(session, parts).await,
         Name::Watch => feeds::watch(session, parts).await,
         Name::History => history::handle(session, parts, path_key(rest)?).await,
-        Name::List => elements::get(session, parts, path_key(rest)?).await,
-        Name::ListStep(step) => elements::change(session, parts, path_key(rest)?, step, body).await,
+        Name::Elements(shape) => elements::get(session, parts, path_key(rest)?, shape).await,
+        Name::Change(verb) => elements::change(session, parts, path_key(rest)?, verb, body).await,
+        Name::Databases => databases::list(session, parts).await,
+        Name::SwapDatabases => databases::swap(session, parts, body).await,
+        Name::Database if parts.method == Method::DELETE => databases::drop(session, parts, rest).await,
+        Name::Database => databases::create(session, parts, rest).await,
         Name::Queues => queues::list(session, parts).await,
         Name::Queue if parts.method == Method::DELETE => queues::clear(session, parts, rest).await,
         Name::Queue => queues::enqueue(session, parts, rest, body).await,

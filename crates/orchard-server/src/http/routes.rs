@@ -4,8 +4,8 @@
 //!   except in `{queue}`.
 //! - Several rows may fit one path; the first that knows the method takes the request.
 
-use crate::http::elements::Step;
 use hyper::Method;
+use orchard_wire::element_json::{Shape, Verb};
 
 /// Which handler a route has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,8 +22,11 @@ pub(super) enum Name {
     Changes,
     Watch,
     History,
-    List,
-    ListStep(Step),
+    Elements(Shape),
+    Change(Verb),
+    Databases,
+    Database,
+    SwapDatabases,
     Queues,
     Queue,
     Lease,
@@ -54,6 +57,7 @@ const LOOK: &[&str] = &["GET", "HEAD"];
 const POST: &[&str] = &["POST"];
 const ENTRY: &[&str] = &["GET", "HEAD", "PUT", "DELETE", "PATCH", "POST"];
 const DEAD: &[&str] = &["GET", "HEAD", "POST"];
+const DATABASE: &[&str] = &["PUT", "DELETE"];
 const QUEUE: &[&str] = &["POST", "DELETE"];
 
 const fn row(template: &'static str, methods: &'static [&'static str], name: Name) -> Route {
@@ -76,16 +80,45 @@ pub(super) const ROUTES: &[Route] = &[
     row("/v1/watch", GET, Name::Watch),
     row("/v1/history", LOOK, Name::History),
     row("/v1/history/{key}", LOOK, Name::History),
-    row("/v1/lists", LOOK, Name::List),
-    row("/v1/lists/append", POST, Name::ListStep(Step::Append)),
-    row("/v1/lists/prepend", POST, Name::ListStep(Step::Prepend)),
-    row("/v1/lists/pop_first", POST, Name::ListStep(Step::PopFirst)),
-    row("/v1/lists/pop_last", POST, Name::ListStep(Step::PopLast)),
-    row("/v1/lists/{key}/append", POST, Name::ListStep(Step::Append)),
-    row("/v1/lists/{key}/prepend", POST, Name::ListStep(Step::Prepend)),
-    row("/v1/lists/{key}/pop_first", POST, Name::ListStep(Step::PopFirst)),
-    row("/v1/lists/{key}/pop_last", POST, Name::ListStep(Step::PopLast)),
-    row("/v1/lists/{key}", LOOK, Name::List),
+    row("/v1/lists", LOOK, Name::Elements(Shape::List)),
+    row("/v1/lists/append", POST, Name::Change(Verb::Append)),
+    row("/v1/lists/prepend", POST, Name::Change(Verb::Prepend)),
+    row("/v1/lists/pop_first", POST, Name::Change(Verb::PopFirst)),
+    row("/v1/lists/pop_last", POST, Name::Change(Verb::PopLast)),
+    row("/v1/lists/{key}/append", POST, Name::Change(Verb::Append)),
+    row("/v1/lists/{key}/prepend", POST, Name::Change(Verb::Prepend)),
+    row("/v1/lists/{key}/pop_first", POST, Name::Change(Verb::PopFirst)),
+    row("/v1/lists/{key}/pop_last", POST, Name::Change(Verb::PopLast)),
+    row("/v1/lists/{key}", LOOK, Name::Elements(Shape::List)),
+    row("/v1/hashes", LOOK, Name::Elements(Shape::Hash)),
+    row("/v1/hashes/set", POST, Name::Change(Verb::SetFields)),
+    row("/v1/hashes/delete", POST, Name::Change(Verb::DeleteFields)),
+    row("/v1/hashes/sum", POST, Name::Change(Verb::SumField)),
+    row("/v1/hashes/{key}/set", POST, Name::Change(Verb::SetFields)),
+    row("/v1/hashes/{key}/delete", POST, Name::Change(Verb::DeleteFields)),
+    row("/v1/hashes/{key}/sum", POST, Name::Change(Verb::SumField)),
+    row("/v1/hashes/{key}", LOOK, Name::Elements(Shape::Hash)),
+    row("/v1/sets", LOOK, Name::Elements(Shape::Set)),
+    row("/v1/sets/add", POST, Name::Change(Verb::AddMembers)),
+    row("/v1/sets/remove", POST, Name::Change(Verb::RemoveMembers)),
+    row("/v1/sets/{key}/add", POST, Name::Change(Verb::AddMembers)),
+    row("/v1/sets/{key}/remove", POST, Name::Change(Verb::RemoveMembers)),
+    row("/v1/sets/{key}", LOOK, Name::Elements(Shape::Set)),
+    row("/v1/zsets", LOOK, Name::Elements(Shape::ZSet)),
+    row("/v1/zsets/add", POST, Name::Change(Verb::AddScored)),
+    row("/v1/zsets/remove", POST, Name::Change(Verb::RemoveScored)),
+    row("/v1/zsets/sum", POST, Name::Change(Verb::SumScore)),
+    row("/v1/zsets/pop_lowest", POST, Name::Change(Verb::PopLowest)),
+    row("/v1/zsets/pop_highest", POST, Name::Change(Verb::PopHighest)),
+    row("/v1/zsets/{key}/add", POST, Name::Change(Verb::AddScored)),
+    row("/v1/zsets/{key}/remove", POST, Name::Change(Verb::RemoveScored)),
+    row("/v1/zsets/{key}/sum", POST, Name::Change(Verb::SumScore)),
+    row("/v1/zsets/{key}/pop_lowest", POST, Name::Change(Verb::PopLowest)),
+    row("/v1/zsets/{key}/pop_highest", POST, Name::Change(Verb::PopHighest)),
+    row("/v1/zsets/{key}", LOOK, Name::Elements(Shape::ZSet)),
+    row("/v1/databases", LOOK, Name::Databases),
+    row("/v1/databases/swap", POST, Name::SwapDatabases),
+    row("/v1/databases/{database}", DATABASE, Name::Database),
     row("/v1/queues", LOOK, Name::Queues),
     row("/v1/queues/{queue}/lease", POST, Name::Lease),
     row("/v1/queues/{queue}/ack", POST, Name::Ack),

@@ -12,6 +12,7 @@
 mod common;
 
 mod batches;
+mod collections;
 mod commits;
 mod databases;
 mod documents;

@@ -2,8 +2,8 @@
 
 use super::Operation;
 use super::schemas::{listed, named};
-use crate::http::elements::Step;
 use crate::http::routes::{Name, Route};
+use orchard_wire::element_json::{Shape, Verb};
 use orchard_wire::{feed_json, media};
 use orcharddb::limits;
 use serde_json::{Value as Json, json};
@@ -165,29 +165,22 @@ pub(super) fn describe(route: &Route, method: &str) -> Operation {
         Name::History => Operation::new("The versions of a key that are kept")
             .parameters(&[db, key, limit])
             .reply(200, "the newest first", &json_body("History")),
-        Name::List => Operation::new("Elements of a list")
-            .parameters(&[db, key])
-            .parameter("start", json!({ "type": "integer" }), "the first; negative ones count from the end")
-            .parameter("stop", json!({ "type": "integer" }), "the last; negative ones count from the end")
-            .reply(200, "the elements", &json_body("List"))
-            .errors(&[409]),
-        Name::ListStep(step) => {
-            let changed = Operation::new(match step {
-                Step::Append => "Append an element to a list",
-                Step::Prepend => "Put an element before a list",
-                Step::PopFirst => "Take the first element out of a list",
-                Step::PopLast => "Take the last element out of a list",
-            });
-            let changed = changed.parameters(&[db, durability, key]).reply(
-                200,
-                "it is done",
-                &json_body("ListChanged"),
-            );
-            match step {
-                Step::Append | Step::Prepend => changed.body(true, &raw()).errors(&[409]),
-                Step::PopFirst | Step::PopLast => changed.errors(&[404, 409]),
-            }
+        Name::Elements(shape) => elements(shape),
+        Name::Change(verb) => change(verb),
+        Name::Databases => Operation::new("The databases").reply(
+            200,
+            "their names in the order of their bytes",
+            &[(media::JSON, listed("databases", text()))],
+        ),
+        Name::Database if method == "DELETE" => Operation::new("Drop a database with everything in it")
+            .reply(200, "it is gone", &json_body("Database"))
+            .errors(&[404]),
+        Name::Database => {
+            Operation::new("Create a database").reply(200, "it is there", &json_body("Database"))
         }
+        Name::SwapDatabases => Operation::new("Let two names mean each other's database")
+            .body(true, &json_body("Databases"))
+            .reply(200, "they are swapped", &json_body("Databases")),
         Name::Queues => Operation::new("The queues that hold something")
             .parameters(&[messages])
             .parameter("after", text(), "the name behind which the list goes on")
@@ -245,6 +238,94 @@ pub(super) fn describe(route: &Route, method: &str) -> Operation {
     }
 }
 
+/// Reads of elements.
+fn elements(shape: Shape) -> Operation {
+    let (summary, name) = match shape {
+        Shape::List => ("Elements of a list", "List"),
+        Shape::Hash => ("Fields of a hash", "Fields"),
+        Shape::Set => ("Members of a set", "Members"),
+        Shape::ZSet => ("Members of a sorted set", "Scored"),
+    };
+    let integer = || json!({ "type": "integer" });
+    let operation = Operation::new(summary).parameters(&[db, key, at, consistency]);
+    let positions = |operation: Operation| {
+        operation.parameter("start", integer(), "the first; negative ones count from the end").parameter(
+            "stop",
+            integer(),
+            "the last; negative ones count from the end",
+        )
+    };
+    let pages = |operation: Operation| {
+        operation.parameters(&[limit]).parameter("cursor", text(), "where the page before ended")
+    };
+    let names = || json!({ "type": "array", "items": text() });
+    let operation = match shape {
+        Shape::List => positions(operation),
+        Shape::Hash => pages(operation).parameter("field", names(), "only this field; may repeat"),
+        Shape::Set => pages(operation).parameter("member", names(), "only this member; may repeat"),
+        Shape::ZSet => {
+            let mut operation = positions(pages(operation))
+                .parameter("member", names(), "only this member; may repeat")
+                .parameter("reverse", flag(), "from the last one down");
+            for (name, description) in [
+                ("min_score", "scores from this on"),
+                ("above_score", "scores above this"),
+                ("max_score", "scores up to this"),
+                ("below_score", "scores below this"),
+                ("min_member", "names from this on, all having one score"),
+                ("above_member", "names behind this, all having one score"),
+                ("max_member", "names up to this, all having one score"),
+                ("below_member", "names before this, all having one score"),
+            ] {
+                operation = operation.parameter(name, text(), description);
+            }
+            operation
+        }
+    };
+    let mut content = vec![(media::JSON, named(name)), (media::NDJSON, text())];
+    if shape == Shape::Hash {
+        content.extend([(media::TEXT, text()), (media::OCTET_STREAM, text())]);
+    }
+    let operation = operation.reply(200, "the elements", &content).errors(&[409, 410]);
+    if shape == Shape::Hash { operation.errors(&[404]) } else { operation }
+}
+
+/// Changes of elements.
+fn change(verb: Verb) -> Operation {
+    let (summary, body) = match verb {
+        Verb::Append => ("Append an element to a list", None),
+        Verb::Prepend => ("Put an element before a list", None),
+        Verb::PopFirst => ("Take the first element out of a list", None),
+        Verb::PopLast => ("Take the last element out of a list", None),
+        Verb::SetFields => ("Write fields of a hash", Some("SetFields")),
+        Verb::DeleteFields => ("Remove fields from a hash", Some("Names")),
+        Verb::SumField => ("Add to the number in a field", Some("SumField")),
+        Verb::AddMembers => ("Add members to a set", Some("MemberNames")),
+        Verb::RemoveMembers => ("Remove members from a set", Some("MemberNames")),
+        Verb::AddScored => ("Add members to a sorted set, or change their scores", Some("AddScored")),
+        Verb::RemoveScored => ("Remove members from a sorted set", Some("MemberNames")),
+        Verb::SumScore => ("Add to the score of a member", Some("SumScore")),
+        Verb::PopLowest => ("Take out the member with the lowest score", None),
+        Verb::PopHighest => ("Take out the member with the highest score", None),
+    };
+    let changed = Operation::new(summary).parameters(&[db, key, durability]);
+    let changed = changed.reply(200, "it is done", &json_body("Changed")).errors(&[409]);
+    let value_type = |operation: Operation| {
+        operation.parameter("type", named("Type"), "what the JSON of the body is to be read as")
+    };
+    match (verb, body) {
+        (Verb::SetFields, Some(body)) => {
+            let mut content = raw();
+            content[0] = (media::JSON, json!({ "anyOf": [named(body), {}] }));
+            let field = "the one field whose value the body is";
+            changed.parameter("field", text(), field).parameters(&[value_type, expiry]).body(true, &content)
+        }
+        (_, Some(body)) => changed.body(true, &json_body(body)),
+        (Verb::Append | Verb::Prepend, None) => changed.parameters(&[value_type]).body(true, &raw()),
+        (_, None) => changed.errors(&[404]),
+    }
+}
+
 fn object(summary: &'static str) -> Operation {
     Operation::new(summary).reply(200, "an object", &[(media::JSON, json!({ "type": "object" }))])
 }
@@ -259,6 +340,11 @@ fn ranges(method: &str) -> Operation {
                 .parameter("reverse", flag(), "from the last key down")
                 .parameter("keys_only", flag(), "without values")
                 .parameter("count", flag(), "their number instead of the entries")
+                .parameter(
+                    "export",
+                    flag(),
+                    "with NDJSON: collections with all of their elements, for PUT to read",
+                )
                 .parameter("since", named("Moment"), "only entries last changed behind it")
                 .parameter("until", named("Moment"), "only entries last changed at or before it")
                 .parameter("cursor", text(), "where the page before ended")

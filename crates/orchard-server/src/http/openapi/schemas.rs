@@ -76,14 +76,6 @@ pub(super) fn all() -> Json {
             "versionstamp": named("Versionstamp"), "log_time": time, "durability": named("Durability"),
             "repeated": { "type": "boolean" }, "value": named("Value"), "type": named("Type"),
         }), false),
-        "List": object(&["values", "length", "versionstamp"], json!({
-            "values": list_of(named("Value")), "length": { "type": "integer", "minimum": 0 },
-            "versionstamp": named("Versionstamp"),
-        }), false),
-        "ListChanged": object(&["versionstamp", "log_time", "durability", "length"], json!({
-            "versionstamp": named("Versionstamp"), "log_time": time, "durability": named("Durability"),
-            "value": named("Value"), "type": named("Type"), "length": { "type": "integer", "minimum": 0 },
-        }), false),
         "Written": object(&["written"], json!({
             "written": { "type": "integer", "minimum": 0 }, "versionstamp": named("Versionstamp"), "log_time": time,
             "durability": named("Durability"),
@@ -177,8 +169,68 @@ pub(super) fn all() -> Json {
             "limit": { "type": "integer" }, "actual": { "type": "integer" }, "limit_name": string,
         }), false),
     });
-    if let (Json::Object(all), Json::Object(rest)) = (&mut all, rest) {
-        all.extend(rest);
+    for part in [rest, elements()] {
+        if let (Json::Object(all), Json::Object(part)) = (&mut all, part) {
+            all.extend(part);
+        }
     }
     all
+}
+
+/// The shapes of databases and of collections' elements.
+fn elements() -> Json {
+    let count = json!({ "type": "integer", "minimum": 0 });
+    let string = json!({ "type": "string" });
+    let time = json!({ "type": "string", "format": "date-time" });
+    let page = |name: &str, items: Json| {
+        object(
+            &[name, "length", "versionstamp"],
+            json!({
+                name: list_of(items), "length": count, "cursor": string, "versionstamp": named("Versionstamp"),
+                "types": list_of(named("Type")),
+            }),
+            false,
+        )
+    };
+    let field = |required: &[&str]| {
+        object(
+            required,
+            json!({
+                "field": named("Name"), "value": named("Value"), "type": named("Type"), "expires_at": time,
+                "ttl": { "type": "string" },
+            }),
+            true,
+        )
+    };
+    let scored =
+        object(&["member", "score"], json!({ "member": named("Name"), "score": named("Score") }), true);
+    let scores = json!({ "type": "object", "additionalProperties": named("Score") });
+    let changed = json!({
+        "versionstamp": named("Versionstamp"), "log_time": time, "durability": named("Durability"), "length": count,
+        "added": count, "removed": count, "value": named("Value"), "type": named("Type"), "member": named("Name"),
+        "score": named("Score"),
+    });
+    json!({
+        "Database": object(&["database"], json!({ "database": string }), true),
+        "Databases": object(&["databases"], json!({ "databases": {
+            "type": "array", "items": string, "minItems": 2, "maxItems": 2,
+        } }), true),
+        "Name": { "anyOf": [string, object(&["$bytes"], json!({ "$bytes": string }), true)] },
+        "Score": { "anyOf": [{ "type": "number" }, { "type": "string", "enum": ["inf", "-inf"] }] },
+        "List": page("values", named("Value")),
+        "Fields": page("fields", field(&["field", "value", "type"])),
+        "Members": page("members", named("Name")),
+        "Scored": page("members", scored.clone()),
+        "SetFields": object(&["fields"], json!({ "fields": { "anyOf": [
+            { "type": "object", "additionalProperties": named("Value") }, list_of(field(&["field", "value"])),
+        ] } }), true),
+        "Names": object(&["fields"], json!({ "fields": list_of(named("Name")) }), true),
+        "SumField": object(&["field"], json!({
+            "field": named("Name"), "by": named("Value"), "type": named("Type"),
+        }), true),
+        "MemberNames": object(&["members"], json!({ "members": list_of(named("Name")) }), true),
+        "AddScored": object(&["members"], json!({ "members": { "anyOf": [scores, list_of(scored)] } }), true),
+        "SumScore": object(&["member"], json!({ "member": named("Name"), "by": named("Score") }), true),
+        "Changed": object(&["versionstamp", "log_time", "durability", "length"], changed, false),
+    })
 }

@@ -3,7 +3,8 @@
 use crate::error::ClientError;
 use crate::remote::lines::Lines;
 use crate::remote::parse_entry;
-use orcharddb::{Entry, Scan, Versionstamp};
+use crate::shown;
+use orcharddb::{Entry, KeyRange, Scan, ScanOptions, Snapshot, SpaceId, Versionstamp};
 
 /// Entries in key order from one snapshot, in constant memory.
 pub struct Entries {
@@ -12,13 +13,26 @@ pub struct Entries {
 }
 
 enum Source {
-    Local(Box<Scan>),
+    Local(Box<Local>),
     Remote(Box<Lines>),
 }
 
+struct Local {
+    scan: Scan,
+    snapshot: Snapshot,
+    space: SpaceId,
+}
+
 impl Entries {
-    pub(crate) fn local(scan: Scan) -> Entries {
-        Entries { versionstamp: scan.versionstamp(), source: Source::Local(Box::new(scan)) }
+    pub(crate) fn local(
+        snapshot: &Snapshot,
+        space: SpaceId,
+        range: KeyRange,
+        options: ScanOptions,
+    ) -> Entries {
+        let scan = snapshot.scan_in(space, range, options);
+        let local = Local { scan, snapshot: snapshot.clone(), space };
+        Entries { versionstamp: snapshot.versionstamp(), source: Source::Local(Box::new(local)) }
     }
 
     pub(crate) fn remote(lines: Lines, versionstamp: Versionstamp) -> Entries {
@@ -36,7 +50,10 @@ impl Entries {
     /// [`ClientError`]; the entries end there.
     pub async fn next(&mut self) -> Result<Option<Entry>, ClientError> {
         match &mut self.source {
-            Source::Local(scan) => Ok(scan.next().transpose()?),
+            Source::Local(local) => {
+                let Some(entry) = local.scan.next().transpose()? else { return Ok(None) };
+                Ok(Some(shown::in_list(&local.snapshot, local.space, entry)?))
+            }
             Source::Remote(lines) => loop {
                 let Some(line) = lines.next().await? else { return Ok(None) };
                 if !line.is_empty() {

@@ -2,7 +2,9 @@
 
 use orchard_wire::{Kind, Problem};
 use orcharddb::queue::QueueError;
-use orcharddb::{CheckFailure, CommitError, DatabaseError, KeyError, OpenError, ReadError};
+use orcharddb::{
+    CheckFailure, CollectionError, CommitError, DatabaseError, KeyError, MutationError, OpenError, ReadError,
+};
 use std::fmt;
 
 /// What can go wrong.
@@ -39,6 +41,15 @@ impl ClientError {
                 orcharddb::Error::Commit(CommitError::Aborted(_)) => Kind::Aborted,
                 orcharddb::Error::Commit(CommitError::TooOld { .. }) => Kind::SnapshotTooOld,
                 orcharddb::Error::Commit(CommitError::Limit(_)) => Kind::LimitExceeded,
+                orcharddb::Error::Commit(CommitError::Mutation { error, .. }) => match error {
+                    MutationError::Overflow => Kind::Overflow,
+                    MutationError::OutOfBounds => Kind::OutOfBounds,
+                    MutationError::KeyTooLong(_) => Kind::LimitExceeded,
+                    _ => Kind::WrongType,
+                },
+                orcharddb::Error::Collection(CollectionError::WrongType { .. }) => Kind::WrongType,
+                orcharddb::Error::Collection(CollectionError::Damaged(_)) => Kind::Storage,
+                orcharddb::Error::Collection(_) => Kind::BadValue,
                 orcharddb::Error::Commit(CommitError::Poisoned(_)) => Kind::Poisoned,
                 orcharddb::Error::Commit(CommitError::DiskFull) => Kind::DiskFull,
                 orcharddb::Error::Commit(CommitError::Closed) => Kind::Closed,

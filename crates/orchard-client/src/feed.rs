@@ -1,15 +1,17 @@
 //! Feeds: every commit that concerns some keys, in order, or an explicit gap.
 
 use crate::error::ClientError;
+use crate::remote::events::RawEvent;
 use crate::remote::lines::Lines;
-use crate::remote::stamp;
+use crate::remote::{Query, Remote, stamp};
+use crate::shown;
 use crate::{Backend, Client};
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use orchard_wire::{commit_json, range, rfc3339};
 use orcharddb::{
-    ChangesStream, FeedCommit, FeedEvent, FeedFilter, FeedStart, Key, KeyRange, ReadError, Versionstamp,
-    tuple,
+    ChangesStream, FeedCommit, FeedEvent, FeedFilter, FeedStart, Key, KeyRange, Operation, ReadError,
+    Versionstamp, tuple,
 };
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
@@ -23,6 +25,44 @@ pub struct FeedKeys {
     pub keys: Vec<Key>,
     /// The keys that begin with the parts of these and have more.
     pub prefixes: Vec<Key>,
+}
+
+impl FeedKeys {
+    /// The same as ranges.
+    pub(crate) fn ranges(&self) -> Result<Vec<KeyRange>, ClientError> {
+        let one = |key: &Key| KeyRange {
+            start: key.clone().into_bytes(),
+            end: Some(Bytes::from([key.as_ref(), &[0]].concat())),
+        };
+        let mut ranges: Vec<_> = self.keys.iter().map(one).collect();
+        for prefix in &self.prefixes {
+            let range = range::build(Some(prefix.clone().into_bytes()), None, None);
+            ranges.push(range.map_err(ClientError::Refused)?);
+        }
+        Ok(ranges)
+    }
+
+    /// The same as parameters.
+    pub(crate) fn add_to(&self, query: &mut Query) {
+        for key in &self.keys {
+            query.add("key", &tuple::key_to_json(key).to_string());
+        }
+        for prefix in &self.prefixes {
+            query.add("prefix", &tuple::key_to_json(prefix).to_string());
+        }
+    }
+}
+
+impl Remote {
+    /// The events of a route.
+    pub(crate) async fn events(&self, path: &str) -> Result<Lines, ClientError> {
+        let reply = self.http.send(Method::GET, path, "text/event-stream", Bytes::new()).await?;
+        if reply.response.status() != StatusCode::OK {
+            let (status, body) = self.http.read(reply).await?;
+            return Err(self.http.refused(status, &body));
+        }
+        Ok(Lines::new(self.http.clone(), reply))
+    }
 }
 
 /// Commits as they happen.
@@ -45,27 +85,14 @@ impl Client {
     pub async fn changes(&self, start: FeedStart, keys: &FeedKeys) -> Result<Feed, ClientError> {
         match &self.backend {
             Backend::Local(db) => {
-                let one = |key: &Key| KeyRange {
-                    start: key.clone().into_bytes(),
-                    end: Some(Bytes::from([key.as_ref(), &[0]].concat())),
-                };
-                let mut ranges: Vec<_> = keys.keys.iter().map(one).collect();
-                for prefix in &keys.prefixes {
-                    let range = range::build(Some(prefix.clone().into_bytes()), None, None);
-                    ranges.push(range.map_err(ClientError::Refused)?);
-                }
+                let ranges = keys.ranges()?;
                 let filter = FeedFilter { space: self.space_for_read(db)?, ranges };
                 let stream = db.changes(start, filter);
                 Ok(Feed { position: stream.position(), source: Source::Local(Box::new(stream)) })
             }
             Backend::Remote(remote) => {
                 let mut query = remote.query();
-                for key in &keys.keys {
-                    query.add("key", &tuple::key_to_json(key).to_string());
-                }
-                for prefix in &keys.prefixes {
-                    query.add("prefix", &tuple::key_to_json(prefix).to_string());
-                }
+                keys.add_to(&mut query);
                 query.add(
                     "from",
                     &match start {
@@ -75,13 +102,7 @@ impl Client {
                         FeedStart::Since(time) => rfc3339::render(time),
                     },
                 );
-                let path = query.path("/v1/changes");
-                let reply = remote.http.send(Method::GET, &path, "text/event-stream", Bytes::new()).await?;
-                if reply.response.status() != StatusCode::OK {
-                    let (status, body) = remote.http.read(reply).await?;
-                    return Err(remote.http.refused(status, &body));
-                }
-                let lines = Lines::new(remote.http.clone(), reply);
+                let lines = remote.events(&query.path("/v1/changes")).await?;
                 let position = match start {
                     FeedStart::After(version) => version,
                     _ => Versionstamp::ZERO,
@@ -109,7 +130,8 @@ impl Feed {
         if let Source::Local(stream) = &mut self.source {
             let event = poll_fn(|context| stream.poll_next(context)).await;
             self.position = stream.position();
-            return event.transpose().map_err(|error| ReadError::Storage(std::sync::Arc::new(error)).into());
+            let event = event.transpose().map_err(|error| ReadError::Storage(std::sync::Arc::new(error)))?;
+            return Ok(event.map(show).transpose()?);
         }
         loop {
             match self.read_event().await? {
@@ -123,20 +145,7 @@ impl Feed {
     /// Reads a server-sent event.
     async fn read_event(&mut self) -> Result<Event, ClientError> {
         let Source::Remote(lines) = &mut self.source else { return Ok(Event::End) };
-        let (mut name, mut data, mut id) = (String::new(), Vec::new(), None);
-        loop {
-            let Some(line) = lines.next().await? else { return Ok(Event::End) };
-            if line.is_empty() {
-                break;
-            }
-            if let Some(text) = line.strip_prefix(b"event: ") {
-                name = String::from_utf8_lossy(text).into_owned();
-            } else if let Some(text) = line.strip_prefix(b"id: ") {
-                id = std::str::from_utf8(text).ok().and_then(|id| id.parse().ok());
-            } else if let Some(text) = line.strip_prefix(b"data: ") {
-                data = text.to_vec();
-            }
-        }
+        let Some(RawEvent { name, data, id }) = lines.next_event().await? else { return Ok(Event::End) };
         if let Some(id) = id {
             self.position = id;
         }
@@ -150,6 +159,18 @@ impl Feed {
     }
 }
 
+/// The event with values as a server shows them.
+fn show(mut event: FeedEvent) -> Result<FeedEvent, orcharddb::Error> {
+    if let FeedEvent::Commit(commit) = &mut event {
+        for change in &mut commit.changes {
+            if let Operation::Set { value, .. } = &mut change.operation {
+                *value = shown::written(std::mem::take(value))?;
+            }
+        }
+    }
+    Ok(event)
+}
+
 enum Event {
     /// A sign of life, or something of a newer server.
     None,
@@ -157,7 +178,7 @@ enum Event {
     End,
 }
 
-fn parse_gap(data: &[u8]) -> Option<Versionstamp> {
+pub(crate) fn parse_gap(data: &[u8]) -> Option<Versionstamp> {
     let json: Json = serde_json::from_slice(data).ok()?;
     json.get("restart_at")?.as_str()?.parse().ok()
 }
@@ -165,11 +186,9 @@ fn parse_gap(data: &[u8]) -> Option<Versionstamp> {
 fn parse_commit(data: &[u8]) -> Option<FeedCommit> {
     let members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(data).ok()?;
     let json: Json = serde_json::from_slice(data).ok()?;
-    // Changes have the form of a commit's mutations.
-    let changes = format!("{{\"mutations\":{}}}", members.get("changes")?.get());
     Some(FeedCommit {
         versionstamp: stamp(&json)?,
         log_time: rfc3339::parse(json.get("log_time")?.as_str()?).ok()?,
-        changes: commit_json::parse(changes.as_bytes()).ok()?.commit.mutations,
+        changes: commit_json::parse_changes(members.get("changes")?.get().as_bytes()).ok()?,
     })
 }

@@ -24,21 +24,33 @@
 //! - Nothing but `remote` knows of HTTP, and only `orchard-wire` knows its shapes.
 //! - Everything is async, on a tokio runtime. A database in this process reads where it is asked: from memory as a rule.
 
+mod collections;
+mod databases;
 mod entries;
 mod error;
+mod export;
 mod feed;
+mod look_back;
 mod queue;
 mod remote;
+mod shown;
 mod transaction;
+mod watch;
 
+pub use collections::{ClientHash, ClientList, ClientSet, ClientZSet};
 pub use entries::Entries;
 pub use error::ClientError;
+pub use export::Export;
 pub use feed::{Feed, FeedKeys};
+pub use look_back::{ClientView, History};
 pub use orchard_wire::batch_json::BatchOperation;
+pub use orchard_wire::entry_json::Piece;
 pub use orchard_wire::moment::Moment;
 pub use orchard_wire::queue_json::Enqueue;
+pub use orcharddb::collection;
 pub use queue::ClientQueue;
 pub use transaction::Transaction;
+pub use watch::{Watch, WatchEvent, Watched};
 
 use orchard_wire::Problem;
 use orcharddb::{
@@ -187,15 +199,16 @@ impl Client {
         Ok(db.database_for_write(self.name())?)
     }
 
-    /// The newest entry of a key.
+    /// The newest entry of a key. The value of a collection is its JSON, to be read and not to be written; see
+    /// [`Client::list`], [`Client::hash`], [`Client::set`] and [`Client::zset`].
     ///
     /// # Errors
     /// [`ClientError`]
     pub async fn get(&self, key: impl IntoKey) -> Result<Option<Entry>, ClientError> {
         let key = key.into_key()?;
         match &self.backend {
-            Backend::Local(db) => Ok(db.get_in(self.space_for_read(db)?, &key)?),
-            Backend::Remote(remote) => remote.get(&key).await,
+            Backend::Local(db) => shown::get(db, self.space_for_read(db)?, &key),
+            Backend::Remote(remote) => remote.get(&key, None).await,
         }
     }
 
@@ -258,6 +271,9 @@ impl Client {
         match &self.backend {
             Backend::Local(db) => {
                 let space = self.space_for_write(db)?;
+                for mutation in &commit.mutations {
+                    shown::check_stored(&mutation.operation).map_err(ClientError::Refused)?;
+                }
                 let mut commit = commit.clone().in_database(space);
                 let messages = queue::mutations(&options.enqueues, space);
                 commit.mutations.extend(messages.map_err(ClientError::Refused)?);
@@ -267,7 +283,8 @@ impl Client {
         }
     }
 
-    /// Entries of a range in key order, from one snapshot, as they are asked for.
+    /// Entries of a range in key order, from one snapshot, as they are asked for. Of a collection over 1,000 elements or
+    /// 64 KiB the number of its elements is shown.
     ///
     /// # Errors
     /// [`ClientError`]
@@ -294,7 +311,7 @@ impl Client {
                 if let Some(until) = window.until {
                     options.until = Some(version_of(db, until)?);
                 }
-                Ok(Entries::local(db.snapshot().scan_in(space, range, options)))
+                Ok(Entries::local(&db.snapshot(), space, range, options))
             }
             Backend::Remote(remote) => {
                 let (lines, version) = remote.scan(&range, &options, &window, None).await?;
@@ -347,6 +364,10 @@ impl Client {
         let (mut results, mut pending) = (Vec::with_capacity(operations.len()), Vec::new());
         for operation in operations {
             match operation {
+                BatchOperation::Write(_, operation) if shown::check_stored(operation).is_err() => {
+                    settle(&mut pending, &mut results).await;
+                    results.push(shown::check_stored(operation).map(|()| BatchResult::Absent));
+                }
                 BatchOperation::Write(key, operation) => {
                     let space = self.space_for_write(db)?;
                     let mutation = Mutation { space, key: key.clone(), operation: operation.clone() };
@@ -355,7 +376,7 @@ impl Client {
                 }
                 BatchOperation::Get(key) => {
                     settle(&mut pending, &mut results).await;
-                    let found = db.get_in(self.space_for_read(db)?, key);
+                    let found = shown::get_in_list(db, self.space_for_read(db)?, key);
                     let found = found.map(|entry| entry.map_or(BatchResult::Absent, BatchResult::Found));
                     results.push(found.map_err(Problem::from));
                 }

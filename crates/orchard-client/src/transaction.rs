@@ -5,7 +5,7 @@
 //! - A transaction sees its own writes.
 
 use crate::error::ClientError;
-use crate::{Backend, Client, Window};
+use crate::{Backend, Client, Moment, Window};
 use orchard_wire::{Kind, Problem};
 use orcharddb::{
     Check, Commit, CommitError, Entry, Expiry, IntoKey, Key, KeyRange, Mutation, Operation, ScanOptions,
@@ -47,20 +47,21 @@ impl Transaction {
     ) -> Result<(Vec<Entry>, Versionstamp), ClientError> {
         if let (Backend::Local(db), Some(snapshot)) = (&self.client.backend, &self.snapshot) {
             let space = self.client.space_for_read(db)?;
-            let entries = snapshot.scan_in(space, range.clone(), options).collect::<Result<_, _>>()?;
+            let entries = crate::Entries::local(snapshot, space, range.clone(), options).collect().await?;
             return Ok((entries, snapshot.versionstamp()));
         }
         let Backend::Remote(remote) = &self.client.backend else {
             return Ok((Vec::new(), Versionstamp::ZERO));
         };
-        let (lines, version) = match remote.scan(range, &options, &Window::default(), self.version).await {
-            Err(ClientError::Refused(problem))
-                if problem.kind == Kind::SnapshotTooOld && self.version.is_some() =>
-            {
-                remote.scan(range, &options, &Window::default(), None).await?
-            }
-            other => other?,
-        };
+        let (lines, version) =
+            match remote.scan(range, &options, &Window::default(), self.version.map(Moment::Version)).await {
+                Err(ClientError::Refused(problem))
+                    if problem.kind == Kind::SnapshotTooOld && self.version.is_some() =>
+                {
+                    remote.scan(range, &options, &Window::default(), None).await?
+                }
+                other => other?,
+            };
         self.version.get_or_insert(version);
         Ok((crate::Entries::remote(lines, version).collect().await?, version))
     }

@@ -184,6 +184,28 @@ async fn databases_are_apart() {
     .await;
 }
 
+#[tokio::test]
+async fn databases_are_listed_created_swapped_and_dropped() {
+    everywhere(async |db| {
+        assert_eq!(db.databases().await?, ["0"]);
+        db.create_database("plums").await?;
+        db.create_database("plums").await?;
+        db.put("k", "default").await?;
+        db.database("plums")?.put("k", "damson").await?;
+        db.swap_databases("0", "plums").await?;
+        assert_eq!(db.get("k").await?.map(|entry| entry.value), Some("damson".into()));
+        assert_eq!(db.databases().await?, ["0", "plums"]);
+        assert!(db.drop_database("plums").await? && !db.drop_database("plums").await?);
+        assert_eq!(db.database("plums")?.get("k").await?, None);
+        assert!(db.drop_database("0").await?, "it is emptied and stays");
+        assert_eq!((db.get("k").await?, db.databases().await?), (None, vec!["0".to_owned()]));
+        let long = "x".repeat(257);
+        assert_eq!(db.create_database(&long).await.expect_err("long").kind(), Some(Kind::LimitExceeded));
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counting_together_loses_nothing() {
     const TASKS: i64 = 4;

@@ -98,13 +98,13 @@ impl Http {
         &self,
         method: &Method,
         path: &str,
-        accept: &str,
+        (accept, content_type): (&str, &str),
         body: &Bytes,
     ) -> Result<Request<Full<Bytes>>, ClientError> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base_path));
         request = request.header(HOST, &self.authority).header(ACCEPT, accept);
         if !body.is_empty() {
-            request = request.header(CONTENT_TYPE, media::JSON);
+            request = request.header(CONTENT_TYPE, content_type);
         }
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token);
@@ -120,7 +120,18 @@ impl Http {
         accept: &str,
         body: Bytes,
     ) -> Result<Reply, ClientError> {
-        let mut request = self.request(&method, path, accept, &body)?;
+        self.send_with(method, path, (accept, media::JSON), body).await
+    }
+
+    /// As [`Http::send`], for an Accept and a Content-Type.
+    async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        types: (&str, &str),
+        body: Bytes,
+    ) -> Result<Reply, ClientError> {
+        let mut request = self.request(&method, path, types, &body)?;
         loop {
             let kept = self.idle.lock().pop();
             let is_kept = kept.is_some();
@@ -156,6 +167,19 @@ impl Http {
     /// Sends a request and gives the body of the reply, if it is no refusal.
     pub(crate) async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
         let reply = self.send(method, path, media::JSON, body).await?;
+        let (status, body) = self.read(reply).await?;
+        if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
+    }
+
+    /// As [`Http::ask`], for a body that is not JSON.
+    pub(crate) async fn ask_with(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<Bytes, ClientError> {
+        let reply = self.send_with(method, path, (media::JSON, content_type), body).await?;
         let (status, body) = self.read(reply).await?;
         if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
     }

@@ -1,5 +1,6 @@
 //! A server, asked over HTTP: each verb in the shapes of `orchard-wire`.
 
+pub(crate) mod events;
 pub(crate) mod http;
 pub(crate) mod lines;
 
@@ -37,6 +38,11 @@ impl Query {
         self.0.push(format!("{name}={}", percent::encode(value.as_bytes())));
     }
 
+    /// A pair `name=value` that is encoded already.
+    pub(crate) fn add_encoded(&mut self, pair: String) {
+        self.0.push(pair);
+    }
+
     fn add_range(&mut self, range: &KeyRange) {
         if !range.start.is_empty() {
             self.add("start", &tuple::key_to_json(&range.start).to_string());
@@ -64,9 +70,16 @@ impl Remote {
         Query(self.db.iter().map(|db| format!("db={db}")).collect())
     }
 
-    pub(crate) async fn get(&self, key: &Key) -> Result<Option<Entry>, ClientError> {
+    pub(crate) async fn get(
+        &self,
+        key: &Key,
+        at: Option<Versionstamp>,
+    ) -> Result<Option<Entry>, ClientError> {
         let mut query = self.query();
         query.add("key", &tuple::key_to_json(key).to_string());
+        if let Some(at) = at {
+            query.add("at", &at.to_string());
+        }
         match self.http.ask(Method::GET, &query.path("/v1/kv"), Bytes::new()).await {
             Ok(body) => parse_entry(&body).map(Some).map_err(|error| self.http.foreign(error)),
             Err(ClientError::Refused(problem)) if problem.kind == Kind::KeyNotFound => Ok(None),
@@ -100,9 +113,20 @@ impl Remote {
         range: &KeyRange,
         options: &ScanOptions,
         window: &Window,
-        at: Option<Versionstamp>,
+        at: Option<Moment>,
     ) -> Result<(Lines, Versionstamp), ClientError> {
-        let mut query = self.query();
+        self.lines_of(self.query(), range, options, window, at).await
+    }
+
+    /// As [`Remote::scan`], with further parameters.
+    pub(crate) async fn lines_of(
+        &self,
+        mut query: Query,
+        range: &KeyRange,
+        options: &ScanOptions,
+        window: &Window,
+        at: Option<Moment>,
+    ) -> Result<(Lines, Versionstamp), ClientError> {
         query.add_range(range);
         if let Some(limit) = options.limit {
             query.add("limit", &limit.to_string());
@@ -125,7 +149,7 @@ impl Remote {
             query.add("until", &moment(until));
         }
         if let Some(at) = at {
-            query.add("at", &at.to_string());
+            query.add("at", &moment(at));
         }
         let reply = self.http.send(Method::GET, &query.path("/v1/kv"), media::NDJSON, Bytes::new()).await?;
         if reply.response.status() != StatusCode::OK {
@@ -200,7 +224,11 @@ fn failures(problem: &Problem) -> Vec<CheckFailure> {
 
 /// One entry as `orchard-wire` writes it.
 pub(crate) fn parse_entry(text: &[u8]) -> Result<Entry, String> {
-    let record = entry_json::parse(text).map_err(|problem| problem.to_string())?;
+    record_to_entry(entry_json::parse_shown(text).map_err(|problem| problem.to_string())?)
+}
+
+/// The entry that a server told of.
+pub(crate) fn record_to_entry(record: entry_json::Record) -> Result<Entry, String> {
     Ok(Entry {
         key: record.key,
         value: record.value.unwrap_or_default(),
@@ -227,7 +255,7 @@ fn parse_result(
     let versionstamp = text("versionstamp")?.parse().ok()?;
     let BatchOperation::Get(key) = operation else { return Some(Ok(BatchResult::Written(versionstamp))) };
     let value_type = entry_json::value_type(&text("type")?).ok()?;
-    let value = value_json::parse_as(result.get("value")?.get().as_bytes(), Some(value_type)).ok()?;
+    let value = value_json::parse_shown(result.get("value")?.get().as_bytes(), value_type).ok()?;
     let expires_at = match text("expires_at") {
         Some(time) => Some(rfc3339::parse(&time).ok()?),
         None => None,

@@ -53,6 +53,12 @@ pub enum Command {
         #[command(subcommand)]
         action: QueueAction,
     },
+    /// List, create, drop and swap databases
+    Databases {
+        /// What to do.
+        #[command(subcommand)]
+        action: DatabasesAction,
+    },
     /// Work on a database line by line
     Repl(TargetFlags),
     /// Write the entries of an NDJSON file
@@ -332,6 +338,49 @@ pub struct WatchArgs {
     /// Leave the values out
     #[arg(long)]
     pub keys_only: bool,
+}
+
+/// `orchard databases ..`
+#[derive(Subcommand, Debug)]
+pub enum DatabasesAction {
+    /// List the databases
+    List(Client<NoArgs>),
+    /// Create a database; fine if there is one of this name
+    Create(Client<DatabaseArgs>),
+    /// Remove a database with everything in it
+    Drop(Client<DropArgs>),
+    /// Let two names mean each other's database
+    Swap(Client<SwapArgs>),
+}
+
+/// Nothing further.
+#[derive(Args, Debug)]
+pub struct NoArgs {}
+
+/// A database.
+#[derive(Args, Debug)]
+pub struct DatabaseArgs {
+    /// Its name
+    pub name: String,
+}
+
+/// `orchard databases drop`
+#[derive(Args, Debug)]
+pub struct DropArgs {
+    /// Its name
+    pub name: String,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// `orchard databases swap`
+#[derive(Args, Debug)]
+pub struct SwapArgs {
+    /// One name
+    pub one: String,
+    /// The other
+    pub other: String,
 }
 
 /// `orchard queue ..`

@@ -1,4 +1,5 @@
-//! `orchard export`: entries become NDJSON lines, from one snapshot, in constant memory.
+//! `orchard export`: entries become NDJSON lines, from one snapshot, in constant memory; a collection one for each thousand
+//! elements or MiB.
 
 use crate::args::ExportArgs;
 use crate::commands::scan_request;
@@ -7,8 +8,8 @@ use crate::files;
 use crate::progress::Progress;
 use crate::target::Target;
 use crate::units;
-use orchard_wire::{entry_json, rfc3339, value_json};
-use orcharddb::{Entry, Value, ValueType};
+use orchard_wire::entry_json;
+use orcharddb::collection::Exported;
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -29,11 +30,15 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     let progress = Progress::new(None);
     let mut line = Vec::new();
     let mut entries = 0_u64;
-    for entry in target.scan(&request)? {
-        let entry = entry?;
+    for exported in target.export(&request)? {
+        let exported = exported?;
         line.clear();
-        write_line(&mut line, &entry, args);
+        entry_json::write_exported(&mut line, &exported, request.keys_only, !args.no_versionstamps);
         output.write_all(&line).map_err(failed)?;
+        // The pieces of a collection are one entry.
+        if matches!(exported, Exported::Piece { offset: 1.., .. }) {
+            continue;
+        }
         entries += 1;
         if entries.is_multiple_of(PROGRESS_STEP_ENTRIES) {
             progress.set(0, entries);
@@ -44,26 +49,4 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     target.close()?;
     let _ = writeln!(io::stderr(), "exported {}", units::format_entries(entries));
     Ok(())
-}
-
-/// Appends the line of an entry: as [`entry_json::write`], but a JavaScript value in its own bytes, which a rendering as
-/// JSON may not give back, and without what changes with each copy if that is not wanted.
-fn write_line(line: &mut Vec<u8>, entry: &Entry, args: &ExportArgs) {
-    line.extend_from_slice(b"{\"key\":");
-    entry_json::write_key(line, &entry.key);
-    if !args.range.keys_only {
-        line.extend_from_slice(b",\"value\":");
-        match entry.value.value_type {
-            ValueType::V8 => value_json::write(line, &Value::bytes(entry.value.data.clone())),
-            _ => value_json::write(line, &entry.value),
-        }
-    }
-    line.extend_from_slice(format!(",\"type\":\"{}\"", entry.value.value_type).as_bytes());
-    if !args.no_versionstamps {
-        line.extend_from_slice(format!(",\"versionstamp\":\"{}\"", entry.versionstamp).as_bytes());
-    }
-    if let Some(expires_at) = entry.expires_at {
-        line.extend_from_slice(format!(",\"expires_at\":\"{}\"", rfc3339::render(expires_at)).as_bytes());
-    }
-    line.extend_from_slice(b"}\n");
 }

@@ -13,7 +13,8 @@ use crate::files;
 use crate::progress::Progress;
 use crate::target::{Target, Ticket};
 use crate::units;
-use orchard_wire::{Problem, entry_json};
+use orchard_wire::Problem;
+use orchard_wire::entry_json::{self, ExportLine, Piece, Record};
 use orcharddb::{Commit, Key, LimitError, limits};
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, BufRead, Write as _};
@@ -103,6 +104,11 @@ impl Lines {
         while self.lines < count && self.next()? {}
         Ok(())
     }
+}
+
+/// The decoder sees one line alone; which one it is stands before the message.
+fn place(problem: Problem) -> String {
+    problem.to_string().replace(" at line 1 column ", ", column ")
 }
 
 #[derive(Default)]
@@ -220,7 +226,18 @@ impl Import<'_> {
             if lines.line.trim_ascii().is_empty() {
                 continue;
             }
-            if let Err(what) = self.add(&lines.line) {
+            let added = self.parse(&lines.line).and_then(|line| match line {
+                ExportLine::Entry(record) => self.add(record).map(|()| None),
+                ExportLine::Piece(piece) => Ok(Some(piece)),
+            });
+            if let Ok(Some(piece)) = added {
+                self.send(before)?;
+                // The pieces of a collection are one entry.
+                entries += u64::from(piece.offset == 0);
+                self.send_piece(piece, lines.line.len(), lines.position(entries))?;
+                continue;
+            }
+            if let Err(what) = added {
                 self.send(before)?;
                 let (line, offset) = (before.lines + 1, before.bytes);
                 return Err(CliError::failure(format!("{name}, line {line} (from byte {offset}): {what}")));
@@ -233,11 +250,12 @@ impl Import<'_> {
         }
     }
 
-    /// Adds a line to the batch.
-    fn add(&mut self, line: &[u8]) -> Result<(), String> {
-        // The decoder sees one line alone; which one it is stands before the message.
-        let place = |problem: Problem| problem.to_string().replace(" at line 1 column ", ", column ");
-        let record = entry_json::parse(line).map_err(place)?;
+    fn parse(&self, line: &[u8]) -> Result<ExportLine, String> {
+        entry_json::parse_exported(line).map_err(place)
+    }
+
+    /// Adds an entry to the batch.
+    fn add(&mut self, record: Record) -> Result<(), String> {
         let value_bytes = record.value.as_ref().map_or(0, |value| value.data.len());
         let limit = LimitError::check("value_size_bytes", limits::VALUE_SIZE_BYTES_MAX, value_bytes);
         limit.map_err(|error| error.to_string())?;
@@ -259,6 +277,17 @@ impl Import<'_> {
         }
         let ticket = self.target.submit(batch.commit);
         self.in_flight.push_back(InFlight { ticket, keys: batch.keys, size_bytes: batch.size_bytes, end });
+        Ok(())
+    }
+
+    /// Sends a piece of a collection, which ends at `end`. The piece before it is on disk then.
+    fn send_piece(&mut self, piece: Piece, size_bytes: usize, end: Position) -> Result<()> {
+        let batch = Batch { keys: HashSet::from([piece.key.clone()]), size_bytes, ..Batch::default() };
+        while !self.fits(&batch) {
+            self.wait_for_oldest()?;
+        }
+        let ticket = self.target.submit_piece(piece);
+        self.in_flight.push_back(InFlight { ticket, keys: batch.keys, size_bytes, end });
         Ok(())
     }
 

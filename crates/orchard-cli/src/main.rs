@@ -13,6 +13,7 @@ mod batch;
 mod check;
 mod commands;
 mod complete;
+mod databases;
 mod error;
 mod export;
 mod files;
@@ -76,6 +77,7 @@ fn run(cli: Cli) -> Result<bool> {
         Command::Serve(flags) => return serve::run(&flags).map(|()| true),
         Command::Config { action } => return config(action).map(|()| true),
         Command::Watch(args) => return watch::run(&args).map(|()| true),
+        Command::Databases { action } => return databases::run(action),
         Command::Queue { action } => return queues::run(action),
         Command::Batch(args) => return batch::run(&args),
         Command::Import(args) => return import::run(&args).map(|()| true),

@@ -4,8 +4,9 @@
 use crate::args::TargetFlags;
 use crate::error::{CliError, Result};
 use crate::settings::{client_token, process_environment};
-use orchard_client::{Client, ClientError, CommitOptions, ConnectOptions, Window};
-use orcharddb::{Commit, Committed, Db, Durability, Entry, Key, KeyRange, ScanOptions, Versionstamp};
+use orchard_client::{Client, ClientError, CommitOptions, ConnectOptions, Piece, Window};
+use orcharddb::collection::Exported;
+use orcharddb::{Commit, Db, Durability, Entry, Key, KeyRange, ScanOptions, Versionstamp};
 use serde_json::Value as Json;
 use std::fmt;
 use std::future::Future;
@@ -34,6 +35,17 @@ pub struct ScanRequest {
     pub window: Window,
 }
 
+impl ScanRequest {
+    fn options(&self) -> ScanOptions {
+        ScanOptions {
+            reverse: self.reverse,
+            keys_only: self.keys_only,
+            limit: self.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+            ..ScanOptions::default()
+        }
+    }
+}
+
 /// A database. Cloning shares it.
 #[derive(Clone)]
 pub struct Target {
@@ -45,7 +57,7 @@ pub struct Target {
 /// A commit on its way.
 pub struct Ticket {
     runtime: Arc<Runtime>,
-    reply: JoinHandle<Result<Committed, ClientError>>,
+    reply: JoinHandle<Result<(), ClientError>>,
 }
 
 impl Ticket {
@@ -53,9 +65,9 @@ impl Ticket {
     ///
     /// # Errors
     /// Why it is not, or why that is unknown.
-    pub fn wait(self) -> Result<Versionstamp> {
+    pub fn wait(self) -> Result<()> {
         match self.runtime.block_on(self.reply) {
-            Ok(committed) => Ok(committed?.versionstamp),
+            Ok(done) => Ok(done?),
             Err(_) => Err(CliError::failure("the request was given up")),
         }
     }
@@ -156,7 +168,7 @@ impl Target {
     pub fn submit(&self, commit: Commit) -> Ticket {
         let client = self.client.clone();
         let options = CommitOptions { durability: Some(Durability::Fsync), ..CommitOptions::default() };
-        let reply = self.runtime.spawn(async move { client.commit_with(&commit, &options).await });
+        let reply = self.runtime.spawn(async move { client.commit_with(&commit, &options).await.map(drop) });
         Ticket { runtime: Arc::clone(&self.runtime), reply }
     }
 
@@ -165,13 +177,8 @@ impl Target {
     /// # Errors
     /// The read failed.
     pub fn scan(&self, request: &ScanRequest) -> Result<Entries> {
-        let options = ScanOptions {
-            reverse: request.reverse,
-            keys_only: request.keys_only,
-            limit: request.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
-            ..ScanOptions::default()
-        };
-        let entries = self.wait(self.client.scan_window(request.range.clone(), options, request.window))?;
+        let entries = self.client.scan_window(request.range.clone(), request.options(), request.window);
+        let entries = self.wait(entries)?;
         Ok(Entries { runtime: Arc::clone(&self.runtime), entries })
     }
 
@@ -181,6 +188,23 @@ impl Target {
     /// They could not be counted.
     pub fn count(&self, range: &KeyRange) -> Result<u64> {
         Ok(self.wait(self.client.count(range))?.entries)
+    }
+
+    /// Entries of a range with all that belongs to them, as [`Target::scan`].
+    ///
+    /// # Errors
+    /// The read failed.
+    pub fn export(&self, request: &ScanRequest) -> Result<Export> {
+        let export = self.client.export(request.range.clone(), request.options(), request.window);
+        Ok(Export { runtime: Arc::clone(&self.runtime), export: self.wait(export)? })
+    }
+
+    /// Writes a piece of a collection without waiting, as [`Target::submit`].
+    pub fn submit_piece(&self, piece: Piece) -> Ticket {
+        let client = self.client.clone();
+        let options = CommitOptions { durability: Some(Durability::Fsync), ..CommitOptions::default() };
+        let reply = self.runtime.spawn(async move { client.put_piece(&piece, &options).await });
+        Ticket { runtime: Arc::clone(&self.runtime), reply }
     }
 
     /// Numbers about the database.
@@ -211,6 +235,20 @@ impl Iterator for Entries {
 
     fn next(&mut self) -> Option<Result<Entry>> {
         self.runtime.block_on(self.entries.next()).map_err(CliError::from).transpose()
+    }
+}
+
+/// The parts of an export as they come.
+pub struct Export {
+    runtime: Arc<Runtime>,
+    export: orchard_client::Export,
+}
+
+impl Iterator for Export {
+    type Item = Result<Exported>;
+
+    fn next(&mut self) -> Option<Result<Exported>> {
+        self.runtime.block_on(self.export.next()).map_err(CliError::from).transpose()
     }
 }
 

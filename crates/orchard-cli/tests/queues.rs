@@ -1,4 +1,4 @@
-//! `orchard queue` and `orchard watch`, against a server and against a directory.
+//! `orchard queue`, `orchard databases` and `orchard watch`, against a server and against a directory.
 
 #![expect(clippy::disallowed_methods, reason = "the test looks at files from outside")]
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests fail as tests do")]
@@ -70,4 +70,29 @@ fn commits_are_watched_and_watching_goes_on_where_it_ended() {
     assert!(rest.contains(&second) && !rest.contains("\"value\""), "{rest}");
     assert_eq!(output(watch(&["--from", "oldest", "--limit", "3"])).lines().count(), 3);
     assert!(run(["watch", "--from", "x", "--url", &url]).failed(2).contains("--from"));
+}
+
+#[test]
+fn databases_come_and_go() {
+    let scratch = Scratch::new();
+    let server = Server::start(&scratch.path("served"));
+    let url = server.url();
+    for target in [["--url", url.as_str()], ["--data", &scratch.at("local")]] {
+        let on = |arguments: &[&str]| run(arguments.iter().chain(&target).copied());
+        on(&["put", "k", "default"]).fine();
+        on(&["databases", "create", "plums"]).fine();
+        on(&["databases", "create", "plums"]).fine();
+        assert_eq!(on(&["databases", "list"]).fine(), "0\nplums\n");
+        on(&["put", "k", "damson", "--db", "plums"]).fine();
+        on(&["databases", "swap", "0", "plums"]).fine();
+        assert_eq!(on(&["get", "k"]).fine(), "damson");
+        assert!(on(&["databases", "drop", "plums"]).failed(2).contains("--yes"), "nobody is there to ask");
+        assert_eq!(on(&["get", "k", "--db", "plums"]).fine(), "default");
+        on(&["databases", "drop", "plums", "--yes"]).fine();
+        assert_eq!(on(&["get", "k", "--db", "plums"]).code, Some(1));
+        assert!(
+            on(&["databases", "drop", "plums", "--yes"]).failed(1).contains("there is no database plums")
+        );
+        assert_eq!(on(&["databases", "list"]).fine(), "0\n");
+    }
 }

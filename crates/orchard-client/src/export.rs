@@ -66,7 +66,7 @@ impl Client {
         match &self.backend {
             Backend::Local(db) => {
                 let space = self.space_for_write(db)?;
-                let (outcome, pending) = db.exclusive_with(options.durability, |tx| {
+                let (outcome, pending) = db.exclusive(|tx| {
                     let Piece { key, offset, elements, expiry, .. } = piece;
                     let outcome = tx.put_chunk_in(space, key.clone(), *offset, elements, *expiry);
                     if outcome.is_err() {
@@ -74,7 +74,8 @@ impl Client {
                     }
                     Ok::<_, orcharddb::Error>(outcome)
                 })?;
-                pending.await?;
+                let durability = options.durability.filter(|_| outcome.is_ok());
+                pending.with_durability(durability).await?;
                 outcome?;
                 Ok(())
             }

@@ -6,7 +6,7 @@ use crate::error::Error;
 use orchard_engine::commit::Submitted;
 use orchard_engine::engine::Engine;
 use orchard_engine::error::{CommitError, ReadError};
-use orchard_types::{Durability, Versionstamp};
+use orchard_types::Versionstamp;
 
 /// Tries without the commit lock.
 const OPTIMISTIC_TRIES: usize = 3;
@@ -79,18 +79,6 @@ impl Db {
     /// What `run` says, or [`Error::Commit`] if it could not be run.
     pub fn exclusive<T, E: From<Error>>(
         &self,
-        run: impl FnMut(&mut Transaction<'_>) -> Result<T, E>,
-    ) -> Result<(T, Pending), E> {
-        self.exclusive_with(None, run)
-    }
-
-    /// As [`Db::exclusive`], with another durability to wait for than the database's own.
-    ///
-    /// # Errors
-    /// As [`Db::exclusive`].
-    pub fn exclusive_with<T, E: From<Error>>(
-        &self,
-        durability: Option<Durability>,
         mut run: impl FnMut(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<(T, Pending), E> {
         let engine = self.engine();
@@ -110,7 +98,7 @@ impl Db {
             }
         };
         match (result, submitted.outcome.as_ref()) {
-            (Some(result), _) => Ok((result, Pending::new(self.shared.clone(), submitted, durability))),
+            (Some(result), _) => Ok((result, Pending::new(self.shared.clone(), submitted, None))),
             (None, _) => Err(Error::Commit(submitted.outcome.err().unwrap_or(CommitError::Closed)).into()),
         }
     }

@@ -30,6 +30,15 @@ pub(crate) fn number(text: &[u8]) -> Option<u32> {
     parse_integer(text).and_then(|number| u32::try_from(number).ok()).filter(|number| *number < DATABASES)
 }
 
+/// The database that a client names.
+pub(crate) fn named(text: &[u8]) -> Result<u32, RedisError> {
+    let whole = parse_integer(text).ok_or(RedisError::NOT_INTEGER)?;
+    if i32::try_from(whole).is_err() {
+        return Err(RedisError::err("value is out of range, value must between -2147483648 and 2147483647"));
+    }
+    number(text).ok_or(RedisError::DB_OUT_OF_RANGE)
+}
+
 /// The keys that a transaction wrote, by database, each as it is at last, in the order of their first write.
 pub(crate) fn touched(tx: &mut Transaction<'_>, selected: u32, journal: Vec<Noted>) -> Vec<Touched> {
     let mut known: Vec<(SpaceId, Option<u32>)> = Vec::new();

@@ -314,3 +314,17 @@ fn everything_survives_in_a_directory() {
     let server = start();
     server.redis().check(&[("GET k", "\"four\""), ("SELECT 4", "+OK"), ("GET k", "\"v\"")]);
 }
+
+#[test]
+fn a_database_that_is_no_int_is_out_of_range() {
+    let server = TestServer::memory();
+    let out_of_range = "-ERR value is out of range, value must between -2147483648 and 2147483647";
+    server.redis().check(&[
+        ("SET s 1", "+OK"),
+        ("MOVE s 9223372036854775806", out_of_range),
+        ("COPY s t DB 2147483648", out_of_range),
+        ("SELECT -2147483649", out_of_range),
+        ("MOVE s 16", "-ERR DB index is out of range"),
+        ("MOVE s x", "-ERR value is not an integer or out of range"),
+    ]);
+}

@@ -89,11 +89,7 @@ fn reset(cx: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisError> 
 }
 
 fn select(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
-    let number = parse_integer(args.at(1)).ok_or(RedisError::NOT_INTEGER)?;
-    if i32::try_from(number).is_err() {
-        return Err(RedisError::err("value is out of range, value must between -2147483648 and 2147483647"));
-    }
-    cx.session.database = databases::number(args.at(1)).ok_or(RedisError::DB_OUT_OF_RANGE)?;
+    cx.session.database = databases::named(args.at(1))?;
     Ok(Reply::Ok)
 }
 

@@ -127,9 +127,7 @@ fn copy(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
         match (option.to_ascii_lowercase().as_slice(), args.get(at)) {
             (b"replace", _) => replaces = true,
             (b"db", Some(text)) => {
-                let number = parse_integer(text).filter(|number| i32::try_from(*number).is_ok());
-                number.ok_or(RedisError::NOT_INTEGER)?;
-                database = databases::number(text).ok_or(RedisError::DB_OUT_OF_RANGE)?;
+                database = databases::named(text)?;
                 at += 1;
             }
             _ => return Err(RedisError::SYNTAX),
@@ -148,9 +146,7 @@ fn copy(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
 }
 
 fn move_key(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
-    let number = parse_integer(args.at(2)).filter(|number| i32::try_from(*number).is_ok());
-    number.ok_or(RedisError::NOT_INTEGER)?;
-    let database = databases::number(args.at(2)).ok_or(RedisError::DB_OUT_OF_RANGE)?;
+    let database = databases::named(args.at(2))?;
     if database == cx.session.database {
         return Err(RedisError::err("source and destination objects are the same"));
     }

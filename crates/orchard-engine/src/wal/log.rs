@@ -482,9 +482,11 @@ impl CommitLog for FileLog {
         );
         if let Err(source) = self.file.write_all_at(self.position.offset_bytes, &self.buffer) {
             let error = no_space_or_failed(StorageError::Io { file: self.path.clone(), source });
-            // What was written may be the whole frame: unmake it, or the caller's "nothing was written" is a lie.
+            // What was written may be the whole frame: unmake it for good, or the caller's "nothing was written" is a lie
+            // after a crash that keeps the one write and not the other.
             let unmade = matches!(error, LogError::NoSpace)
-                && self.file.write_all_at(self.position.offset_bytes, &[0; 8]).is_ok();
+                && self.file.write_all_at(self.position.offset_bytes, &[0; 8]).is_ok()
+                && self.file.sync_data().is_ok();
             return Err(match error {
                 LogError::NoSpace if !unmade => LogError::Failed(StorageError::Io {
                     file: self.path.clone(),

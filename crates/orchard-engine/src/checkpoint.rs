@@ -29,8 +29,10 @@ const BATCH_SIZE_BYTES: usize = 1 << 20;
 /// Keys looked at to erase under one hold of the commit lock.
 const ERASE_BATCH: usize = 1_024;
 
-/// Between two checkpoints for the sake of disk space alone, in nanoseconds.
+/// Between two checkpoints for the sake of space alone, in nanoseconds.
 const SPACE_CHECKPOINT_NS: u64 = 10_000_000_000;
+/// Tombstones in memory that no segment has, from which on a checkpoint is due for the sake of memory.
+const TOMBSTONES_MAX: u64 = 65_536;
 /// Tombstones that leave memory under one hold of the commit lock.
 const PURGE_BATCH: usize = 1_024;
 
@@ -108,16 +110,26 @@ fn commit_error(error: StorageError) -> CommitError {
 }
 
 impl Engine {
-    /// Whether a checkpoint is due: the log has grown much, memory is tight, or segments hold much that was deleted since.
+    /// Whether a checkpoint is due: the log has grown much, memory is tight, or memory or segments hold much that was
+    /// deleted since.
     pub fn wants_checkpoint(&self) -> bool {
         let used = self.stats.log_used_bytes.load(Ordering::Relaxed);
-        let live: u64 = {
+        let (live, purged) = {
             let core = self.core.lock();
-            u64::try_from(core.counts.key_bytes + core.counts.value_bytes).unwrap_or(0)
+            let live = u64::try_from(core.counts.key_bytes + core.counts.value_bytes).unwrap_or(0);
+            (live, core.purge.len() as u64)
         };
         used > self.options.checkpoint_log_bytes.max(live / 2)
             || self.memory_is_tight()
+            || self.frees_memory(purged)
             || self.frees_disk(live)
+    }
+
+    /// Whether memory holds many tombstones that could leave it once a segment has them; `purged`: those that one has.
+    fn frees_memory(&self, purged: u64) -> bool {
+        let map = self.reader.stats();
+        map.tombstones.saturating_sub(purged) > TOMBSTONES_MAX.max(map.live / 4)
+            && self.may_checkpoint_for_space()
     }
 
     /// Whether segments hold so many dead bytes that a merge is due, which has to know first of what was deleted since the
@@ -127,13 +139,13 @@ impl Engine {
         let segments = self.live_segments();
         let bytes: u64 = segments.iter().map(|segment| segment.meta().data_bytes()).sum();
         let allowed = live_bytes.saturating_mul(plan.space_percent_max) / 100;
-        let since_ns = self
-            .env
-            .clock
-            .monotonic_ns()
-            .saturating_sub(self.stats.checkpointed_at_ns.load(Ordering::Relaxed));
-        bytes > allowed.saturating_add(plan.small_size_bytes)
-            && since_ns > SPACE_CHECKPOINT_NS
+        bytes > allowed.saturating_add(plan.small_size_bytes) && self.may_checkpoint_for_space()
+    }
+
+    /// Whether the last checkpoint is some time ago and there was a commit since.
+    fn may_checkpoint_for_space(&self) -> bool {
+        let at_ns = self.stats.checkpointed_at_ns.load(Ordering::Relaxed);
+        self.env.clock.monotonic_ns().saturating_sub(at_ns) > SPACE_CHECKPOINT_NS
             && self.stats.checkpointed_commits.load(Ordering::Relaxed) < self.commits()
     }
 

@@ -199,7 +199,9 @@ fn deleted_ranges(commit: &Commit) -> usize {
 fn happened(commit: &Commit, effects: &Effects, token_hash: Option<u64>) -> Option<Vec<u8>> {
     use orchard_types::Operation;
     let is_conditional = |mutation: &Mutation| matches!(mutation.operation, Operation::DeleteIfStamp(_));
-    if !commit.mutations.iter().any(is_conditional) {
+    let conditional = commit.mutations.iter().filter(|mutation| is_conditional(mutation)).count();
+    // Each of them deletes one key or none, so a sweep that deleted as many keys deleted all.
+    if conditional == 0 || (conditional == commit.mutations.len() && effects.deleted.len() == conditional) {
         return None;
     }
     let deleted: HashSet<&[u8]> = effects.deleted.iter().map(Vec::as_slice).collect();

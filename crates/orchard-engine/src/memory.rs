@@ -154,13 +154,21 @@ impl Engine {
     pub fn sweep_commit(&self, limit: usize) -> Option<Commit> {
         let (_, now) = self.read_point();
         let mut commit = Commit::new();
+        let due: Vec<(u64, Vec<u8>)> = {
+            let expiry = self.expiry.lock();
+            expiry.due(now.0).take(limit).map(|(at, flat)| (at, flat.to_vec())).collect()
+        };
+        // Where they stand comes into the cache before the lock is taken, many at a time; what has changed until then is
+        // noticed below.
+        let keys: Vec<&[u8]> = due.iter().map(|(_, flat)| flat.as_slice()).collect();
+        self.reader.pin().get_many(&keys, u64::MAX, |_, found| {
+            std::hint::black_box(found);
+        });
         {
             let mut core = self.core.lock();
             let core = &mut *core;
             let mut erased = Vec::new();
             let mut expiry = self.expiry.lock();
-            let due: Vec<(u64, Vec<u8>)> =
-                expiry.due(now.0).take(limit).map(|(at, flat)| (at, flat.to_vec())).collect();
             for (expires_at_ms, flat) in due {
                 let newest = core.map.newest(&flat).filter(|version| !version.is_tombstone());
                 let stamp = newest

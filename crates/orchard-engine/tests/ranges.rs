@@ -180,3 +180,26 @@ fn a_range_can_be_deleted_on_a_full_disk_and_is_back_if_the_log_could_not_take_i
     commit(&engine, &delete(0, 2_000));
     assert_eq!((count(&engine), engine.stats().entries), (0, 0));
 }
+
+#[test]
+fn many_tombstones_in_memory_make_a_checkpoint_due() {
+    const MANY: u64 = 70_000;
+    let clock = Arc::new(ManualClock::at(UnixMillis(1_700_000_000_000)));
+    let env = Env { clock: clock.clone(), ..env(&FaultDisk::new(1)) };
+    let engine = Engine::open(env, EngineOptions::default()).expect("opens");
+    for first in (0..MANY).step_by(10_000) {
+        let put = |all: Commit, number| all.set(SPACE, key(number), "value");
+        commit(&engine, &(first..first + 10_000).fold(Commit::new(), put));
+    }
+    clock.advance_ms(11_000);
+    assert!(!engine.wants_checkpoint(), "nothing is deleted");
+    commit(&engine, &delete(0, MANY - 10));
+    while engine.erase_step(10_000) {}
+    assert!(engine.wants_checkpoint());
+    engine.checkpoint().expect("writes");
+    engine.expire_snapshots();
+    commit(&engine, &Commit::new().delete(SPACE, key(MANY - 1)));
+    clock.advance_ms(11_000);
+    assert!(!engine.wants_checkpoint(), "{:?}", engine.stats());
+    assert!(engine.stats().versions < 100, "{:?}", engine.stats());
+}

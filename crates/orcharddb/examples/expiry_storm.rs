@@ -65,7 +65,13 @@ fn main() {
     while db.snapshot().time() < expires {
         std::thread::sleep(Duration::from_millis(20));
     }
-    write_until(&db, "all of them expire", || db.count(&range) == 0);
+    let memory = |when: &str| println!("{when:<44} {:>6} MiB in use", db.stats().memory_bytes >> 20);
+    memory("all of them there");
+    write_until(&db, "all of them expire", || db.stats().expiring == 0);
+    memory("all of them swept");
+    let started = Instant::now();
+    write_until(&db, "nothing else goes on", || started.elapsed() > Duration::from_secs(12));
+    memory("12 s later");
     fill("e", Expiry::Never);
     let delete = Operation::DeleteRange { end: range.end.clone() };
     let began = Instant::now();

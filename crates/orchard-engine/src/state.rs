@@ -133,15 +133,31 @@ impl State for Entries<'_> {
         content: Option<(u8, &[u8])>,
         expires_at_ms: Option<u64>,
     ) -> Option<Replaced> {
-        let newest = self.map.newest(key);
-        let mut replaced = newest.filter(|version| !version.is_tombstone()).map(|version| Replaced {
-            stamp: version.stamp(),
-            collection: collection_of(&version),
-            was_covered: false,
-            value_len: u64::from(version.value_len()),
-            expires_at_ms: version.expires_at_ms(),
+        let (type_tag, content) = match content {
+            Some((type_tag, value)) => (type_tag, Content::Value(value)),
+            None => (0, Content::Tombstone),
+        };
+        let new = NewVersion { stamp, type_tag, expires_at_ms, content };
+        let mut newest_stamp = None;
+        let mut replaced = None;
+        let (has_ranges, apart) = (!self.ranges.is_empty(), self.apart);
+        let is_put = self.map.upsert_if(key, new, |newest| {
+            newest_stamp = newest.map(|version| version.stamp());
+            if newest.is_none() {
+                apart.note(key);
+            }
+            replaced = newest.filter(|version| !version.is_tombstone()).map(|version| Replaced {
+                stamp: version.stamp(),
+                collection: collection_of(&version),
+                was_covered: false,
+                value_len: u64::from(version.value_len()),
+                expires_at_ms: version.expires_at_ms(),
+            });
+            newest_stamp != Some(stamp) && !(has_ranges && replaced.is_some())
         });
-        let newest_stamp = newest.map(|version| version.stamp());
+        if is_put {
+            return replaced;
+        }
         if newest_stamp == Some(stamp) {
             self.map.rollback(key, stamp - 1);
         }
@@ -157,14 +173,7 @@ impl State for Entries<'_> {
                 replaced.was_covered = newest_stamp < stamp;
             }
         }
-        let (type_tag, content) = match content {
-            Some((type_tag, value)) => (type_tag, Content::Value(value)),
-            None => (0, Content::Tombstone),
-        };
-        if newest_stamp.is_none() {
-            self.apart.note(key);
-        }
-        self.map.upsert(key, NewVersion { stamp, type_tag, expires_at_ms, content });
+        self.map.upsert(key, new);
         replaced
     }
 

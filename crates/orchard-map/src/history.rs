@@ -39,6 +39,10 @@ impl History {
         self.horizon
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.overwrites.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.overwrites.is_empty()
     }

@@ -88,7 +88,36 @@ impl Tree {
     }
 }
 
+/// Brings in what a binary search of a node will look at, at once rather than step by step.
+#[inline(always)]
+fn prefetch_node(word: u64) {
+    for line in 0..9 {
+        prefetch(pointer_in::<u8>(word).wrapping_add(line * 64));
+    }
+}
+
 impl<'a> Node<'a> {
+    /// Brings in the ways down to the leaves of some keys, one level for all of them at a time: a key's next cache miss
+    /// does not wait for its last one while others can be waited for.
+    pub(crate) fn warm<const N: usize>(self, keys: &[&[u8]]) {
+        debug_assert!(keys.len() <= N);
+        let Node::Inner(root) = self else { return };
+        let mut at = [root; N];
+        // All leaves are at one depth, but for a tree that changes meanwhile.
+        let mut is_inner = true;
+        while std::mem::take(&mut is_inner) {
+            for (inner, key) in at.iter_mut().zip(keys) {
+                let child = inner.child_word(inner.find(key));
+                prefetch_node(child);
+                if child & INNER != 0 {
+                    // SAFETY: an inner node's children live as it does.
+                    *inner = unsafe { Inner::from_word(child) };
+                    is_inner = true;
+                }
+            }
+        }
+    }
+
     /// Calls `visit` for each leaf with the part of it that is within the bounds, in order.
     pub(crate) fn walk(
         self,
@@ -226,10 +255,7 @@ impl TreeWriter {
                     let index = inner.find(key);
                     self.path.push((inner, index));
                     let child = inner.child_word(index);
-                    // What a binary search will look at, at once rather than step by step.
-                    for line in 0..9 {
-                        prefetch(pointer_in::<u8>(child).wrapping_add(line * 64));
-                    }
+                    prefetch_node(child);
                     // SAFETY: an inner node's children live as it does.
                     Some(unsafe { Node::from_word(child) })
                 }

@@ -149,6 +149,19 @@ impl MapWriter {
     /// # Panics
     /// If the stamp is not above the key's newest.
     pub fn upsert(&mut self, key: &[u8], new: NewVersion<'_>) {
+        self.upsert_if(key, new, |_| true);
+    }
+
+    /// Puts a version over whatever the key has, if `wanted` says so of its newest version; whether it did.
+    ///
+    /// # Panics
+    /// If the version is wanted and its stamp is not above the key's newest.
+    pub fn upsert_if(
+        &mut self,
+        key: &[u8],
+        new: NewVersion<'_>,
+        wanted: impl FnOnce(Option<Version<'_>>) -> bool,
+    ) -> bool {
         let (shared, state) = self.parts();
         let hash = shared.directory.hash_of(key);
         // Both ways start with a cache miss or two: let them overlap.
@@ -157,8 +170,12 @@ impl MapWriter {
         unsafe { state.tree.descend(&shared.tree, key) };
         // SAFETY: as above.
         let found = unsafe { shared.directory.find(hash, key) };
+        if !wanted(found.map(|(_, newest)| newest)) {
+            return false;
+        }
         let Some((slot, old)) = found else {
-            return insert(shared, state, hash, key, &new);
+            insert(shared, state, hash, key, &new);
+            return true;
         };
         assert!(new.stamp > old.stamp(), "stamp {} is not above {}", new.stamp, old.stamp());
         let word = record::allocate(&mut state.store.records, key, &new, Some(old));
@@ -171,6 +188,7 @@ impl MapWriter {
         shared.counters.newest(old, -1);
         shared.counters.newest(record, 1);
         finish(shared, state);
+        true
     }
 
     /// Puts the version of a key that is not in the map; whether it was not.
@@ -315,6 +333,12 @@ impl MapWriter {
             horizon: state.history.horizon(),
             more: !state.history.is_empty(),
         }
+    }
+
+    /// Number of puts over other versions that [`MapWriter::reclaim`] has not pruned behind yet.
+    pub fn overwrites(&mut self) -> usize {
+        let (_, state) = self.parts();
+        state.history.len()
     }
 
     pub(crate) fn parts(&mut self) -> (&Shared, &mut WriterState) {

@@ -10,6 +10,7 @@
 use crate::error::{CommitError, TokenError};
 use crate::format::push_flat_key;
 use crate::mutants::{self, Mutant};
+use crate::read::with_flat_key;
 use bytes::Bytes;
 use orchard_types::arithmetic::{self, Bounds};
 use orchard_types::{
@@ -102,8 +103,6 @@ pub struct Place<'a> {
 /// What a commit changed, for those who count.
 #[derive(Default, Debug)]
 pub struct Effects {
-    /// Flat keys written, each once for each write; empty for a commit of one mutation.
-    pub keys: Vec<Vec<u8>>,
     /// Change of the number of entries.
     pub entries: i64,
     /// Change of the key bytes of entries.
@@ -220,9 +219,10 @@ fn failed_checks<S: State>(
 struct Writer<'s, 'p, S> {
     state: &'s mut S,
     place: Place<'p>,
+    mutations: &'p [Mutation],
     effects: Effects,
-    /// A later mutation may be refused, and then this one is taken back.
-    keeps_keys: bool,
+    /// Flat keys that deleted ranges have taken along one by one.
+    keys_of_ranges: Vec<Vec<u8>>,
     headers: Headers,
 }
 
@@ -333,8 +333,8 @@ impl<S: State> Writer<'_, '_, S> {
         if content.is_none() {
             self.effects.deleted.push(key.to_vec());
         }
-        if self.keeps_keys {
-            self.effects.keys.push(key.to_vec());
+        if in_range {
+            self.keys_of_ranges.push(key.to_vec());
         }
     }
 
@@ -345,7 +345,23 @@ impl<S: State> Writer<'_, '_, S> {
         }
     }
 
-    fn delete_range(&mut self, lower: &[u8], upper: Option<&[u8]>) {
+    /// The flat keys that the first `count` mutations may have written.
+    fn keys_before(&self, count: usize) -> impl Iterator<Item = Vec<u8>> {
+        let suffix = self.place.stamp.key_suffix();
+        let done = self.mutations.iter().take(count).filter_map(move |mutation| {
+            let mut flat = Vec::new();
+            push_flat_key(&mut flat, mutation.space, &mutation.key);
+            match mutation.operation {
+                Operation::DeleteRange { .. } => return None,
+                Operation::SetWithVersionstampSuffix { .. } => flat.extend_from_slice(&suffix),
+                _ => {}
+            }
+            Some(flat)
+        });
+        done.chain(self.keys_of_ranges.iter().cloned())
+    }
+
+    fn delete_range(&mut self, index: usize, lower: &[u8], upper: Option<&[u8]>) {
         let stamp = self.place.stamp.raw();
         let (from, to) = (Bound::Included(lower), upper_bound(upper));
         let keys = match self.state.small_range(from, to) {
@@ -353,10 +369,10 @@ impl<S: State> Writer<'_, '_, S> {
             None if self.state.cover(lower, upper, stamp) => {
                 self.headers.has_covered = true;
                 // What this commit wrote before has the same stamp, so it is not covered.
-                let inside = |key: &&Vec<u8>| {
+                let inside = |key: &Vec<u8>| {
                     lower <= key.as_slice() && upper.is_none_or(|upper| key.as_slice() < upper)
                 };
-                self.effects.keys.iter().filter(inside).cloned().collect()
+                self.keys_before(index).filter(inside).collect()
             }
             None => {
                 let mut keys = Vec::new();
@@ -386,9 +402,11 @@ impl<S: State> Writer<'_, '_, S> {
         Ok(Some(Value::new(value_type, Bytes::copy_from_slice(value))))
     }
 
-    fn mutate(&mut self, index: usize, mutation: &Mutation, flat: &mut Vec<u8>) -> Result<(), Refusal> {
-        flat.clear();
-        push_flat_key(flat, mutation.space, &mutation.key);
+    fn mutate(&mut self, index: usize, mutation: &Mutation) -> Result<(), Refusal> {
+        with_flat_key(mutation.space, &mutation.key, |flat| self.mutate_at(index, mutation, flat))
+    }
+
+    fn mutate_at(&mut self, index: usize, mutation: &Mutation, flat: &[u8]) -> Result<(), Refusal> {
         let refused = |error| Refusal::Error(CommitError::Mutation { index, error });
         match &mutation.operation {
             Operation::Set { value, expiry } => {
@@ -408,7 +426,7 @@ impl<S: State> Writer<'_, '_, S> {
                 if upper.as_ref().is_some_and(|upper| *upper <= lower) {
                     return Ok(());
                 }
-                self.delete_range(&lower, upper.as_deref());
+                self.delete_range(index, &lower, upper.as_deref());
             }
             Operation::Number { op, operand, at_least, at_most, clamp, expiry } => {
                 let stored = self.live_value(flat)?;
@@ -418,12 +436,12 @@ impl<S: State> Writer<'_, '_, S> {
                 self.write(flat, Some((result.value_type as u8, &result.data)), expires);
             }
             Operation::SetWithVersionstampSuffix { value, expiry } => {
-                flat.extend_from_slice(&self.place.stamp.key_suffix());
+                let flat = [flat, &self.place.stamp.key_suffix()].concat();
                 let length = mutation.key.len() + 22;
                 LimitError::check("key_size_bytes", limits::KEY_SIZE_BYTES_MAX, length)
                     .map_err(|error| refused(MutationError::KeyTooLong(error)))?;
                 let expires = self.expiry(*expiry, None);
-                self.write(flat, Some((value.value_type as u8, &value.data)), expires);
+                self.write(&flat, Some((value.value_type as u8, &value.data)), expires);
             }
             Operation::Touch { expiry } => {
                 if let Some(value) = self.live_value(flat)? {
@@ -485,16 +503,21 @@ pub fn apply<S: State>(
     if !failures.is_empty() {
         return Err(CommitError::CheckFailed(failures).into());
     }
-    let keeps_keys = mutations.len() > 1;
-    let headers = Headers::default();
-    let mut writer = Writer { state, place, effects: Effects::default(), keeps_keys, headers };
-    let mut flat = Vec::new();
+    let mut writer = Writer {
+        state,
+        place,
+        mutations,
+        effects: Effects::default(),
+        keys_of_ranges: Vec::new(),
+        headers: Headers::default(),
+    };
     for (index, mutation) in mutations.iter().enumerate() {
-        if let Err(refusal) = writer.mutate(index, mutation, &mut flat) {
+        if let Err(refusal) = writer.mutate(index, mutation) {
             if !mutants::enabled(Mutant::PartialCommitKept) {
                 let before = place.stamp.raw() - 1;
-                for key in &writer.effects.keys {
-                    writer.state.undo(key, before);
+                let keys: Vec<_> = writer.keys_before(index).collect();
+                for key in keys {
+                    writer.state.undo(&key, before);
                 }
                 writer.state.uncover(before);
             }

@@ -119,10 +119,12 @@ impl Engine {
             let live = u64::try_from(core.counts.key_bytes + core.counts.value_bytes).unwrap_or(0);
             (live, core.purge.len() as u64)
         };
-        used > self.options.checkpoint_log_bytes.max(live / 2)
-            || self.memory_is_tight()
-            || self.frees_memory(purged)
-            || self.frees_disk(live)
+        let enough = match self.progress.durability() {
+            // Nobody counts on the log: a longer one saves half of the writing, and costs time at an open only.
+            Durability::None => self.options.checkpoint_log_bytes.saturating_mul(2).max(live),
+            _ => self.options.checkpoint_log_bytes.max(live / 2),
+        };
+        used > enough || self.memory_is_tight() || self.frees_memory(purged) || self.frees_disk(live)
     }
 
     /// Whether memory holds many tombstones that could leave it once a segment has them; `purged`: those that one has.

@@ -311,17 +311,17 @@ impl Engine {
                     let pin = self.snapshots.register(self.env.clock.monotonic_ns(), false, || {
                         (self.progress.watermark(Durability::None), log_time)
                     });
-                    let built = build(&pin).map(|commit| {
+                    let built = build(&pin).map(|mut commit| {
                         let valid = commit.validate_transaction().map_err(CommitError::from);
                         valid.map(|()| {
-                            let commit = self.options.default_expiry.resolve_own(commit);
+                            self.options.default_expiry.resolve_in(&mut commit);
                             let mut bytes = Vec::new();
                             record::encode(commit.token.as_ref(), &commit.mutations, &mut bytes);
                             (commit, bytes)
                         })
                     });
                     let attempt = match built {
-                        Ok(Ok((commit, _))) if commit == Commit::default() => {
+                        Ok(Ok((commit, _))) if commit.is_empty() => {
                             // It only read: what it says stands where the newest applied commit stands.
                             let versionstamp = Versionstamp::from_raw(pin.stamp());
                             let outcome = Ok(Placed { versionstamp, log_time, repeated: false });

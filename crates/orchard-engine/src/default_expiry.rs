@@ -45,6 +45,15 @@ impl DefaultExpiry {
             return Cow::Borrowed(commit);
         }
         let mut commit = commit.clone();
+        self.resolve_in(&mut commit);
+        Cow::Owned(commit)
+    }
+
+    /// As [`DefaultExpiry::resolve`], for a commit that is ours.
+    pub fn resolve_in(&self, commit: &mut Commit) {
+        if self.rules.is_empty() {
+            return;
+        }
         for mutation in &mut commit.mutations {
             let Some(given) = self.of(mutation) else { continue };
             match &mut mutation.operation {
@@ -54,15 +63,5 @@ impl DefaultExpiry {
                 _ => {}
             }
         }
-        Cow::Owned(commit)
-    }
-
-    /// As [`DefaultExpiry::resolve`], for a commit that is ours.
-    pub fn resolve_own(&self, commit: Commit) -> Commit {
-        let resolved = match self.resolve(&commit) {
-            Cow::Owned(resolved) => Some(resolved),
-            Cow::Borrowed(_) => None,
-        };
-        resolved.unwrap_or(commit)
     }
 }

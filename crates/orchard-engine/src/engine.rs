@@ -61,7 +61,7 @@ pub struct EngineOptions {
     /// Log files.
     pub log: LogOptions,
     /// A checkpoint is due when the live log files hold more bytes than this, or than half of the live data if that is
-    /// more.
+    /// more; twice as many where durability is `none`.
     pub checkpoint_log_bytes: u64,
     /// How many log indexes a manifest reserves ahead.
     pub reserve_indexes: u64,

@@ -17,8 +17,30 @@ pub struct WarmKeys {
 impl WarmKeys {
     /// Adds a key of a space.
     pub fn push(&mut self, space: SpaceId, key: &[u8]) {
-        push_flat_key(&mut self.bytes, space, key);
+        self.push_with(space, |flat| flat.extend_from_slice(key));
+    }
+
+    /// Adds the key of a space that `write` appends.
+    pub fn push_with(&mut self, space: SpaceId, write: impl FnOnce(&mut Vec<u8>)) {
+        push_flat_key(&mut self.bytes, space, b"");
+        write(&mut self.bytes);
         self.ends.push(self.bytes.len());
+    }
+
+    /// Number of keys.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Forgets them.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
     }
 }
 
@@ -27,8 +49,8 @@ const WARM_AT_ONCE: usize = 16;
 
 impl Engine {
     /// Brings the places of keys that will be read or written next into the processor's cache, several at a time, and
-    /// forgets the keys. Changes nothing else.
-    pub fn warm(&self, keys: &mut WarmKeys) {
+    /// forgets the keys. Changes nothing else. `to_write`: their places in the ordered index, too.
+    pub fn warm(&self, keys: &mut WarmKeys, to_write: bool) {
         let guard = self.reader.pin();
         let mut start = 0;
         for ends in keys.ends.chunks(WARM_AT_ONCE) {
@@ -38,14 +60,16 @@ impl Engine {
                 start = *end;
             }
             let flat = flat.get(..ends.len()).unwrap_or_default();
+            if to_write {
+                guard.warm_order(flat);
+            }
             guard.get_many(flat, u64::MAX, |_, found| {
                 std::hint::black_box(
                     found.and_then(|version| version.value().and_then(<[u8]>::first).copied()),
                 );
             });
         }
-        keys.bytes.clear();
-        keys.ends.clear();
+        keys.clear();
     }
 
     /// Shows the value of a key as a snapshot has it, `None` if there is none. What `visit` was shown counts only if this
@@ -84,6 +108,24 @@ impl Engine {
             self.promote(flat, stamp, &data);
             visit(Some((value_type, &data)));
             if snapshot.is_expired() { Err(ReadError::SnapshotTooOld) } else { Ok(()) }
+        })
+    }
+
+    /// Whether a snapshot has an entry of this key; its value is not looked at.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn has(&self, snapshot: &SnapshotPin, space: SpaceId, key: &[u8]) -> Result<bool, ReadError> {
+        with_flat_key(space, key, |flat| {
+            let at = snapshot.stamp();
+            let has = {
+                let guard = self.reader.pin();
+                let ranges = self.ranges.load();
+                guard.get(flat, at).is_some_and(|version| {
+                    is_visible(&version, snapshot.time()) && !ranges.hides(&version, at)
+                })
+            };
+            if snapshot.is_expired() { Err(ReadError::SnapshotTooOld) } else { Ok(has) }
         })
     }
 

@@ -17,15 +17,25 @@ use std::ops::ControlFlow;
 const HOLD_MAX: usize = 256;
 const HOLD_SIZE_BYTES_MAX: usize = limits::GROUP_SIZE_BYTES_MAX;
 
+/// Versions written over that are worth a look for what may go.
+const RECLAIM_MIN: usize = 64;
+
 /// Transactions that are run one after another.
 pub trait Pipeline {
-    /// Reads the newest applied state and makes a commit of it, while no other commit can come between. It is called
-    /// again for the same number if something had to be loaded first, and must not call the engine but for reads of its
-    /// snapshot. An empty commit is not written; its outcome rests on what may have been read.
-    fn build(&mut self, number: usize, snapshot: &SnapshotPin) -> Commit;
+    /// Reads the newest applied state and fills an empty commit with what comes of it, while no other commit can come
+    /// between. It is called again for the same number if something had to be loaded first, and must not call the engine
+    /// but for reads of its snapshot. An empty commit is not written; its outcome rests on what may have been read.
+    fn build(&mut self, number: usize, snapshot: &SnapshotPin, commit: &mut Commit);
 
     /// The outcome of a transaction; `Break` leaves the rest out.
     fn done(&mut self, number: usize, submitted: Submitted) -> ControlFlow<()>;
+}
+
+/// What one transaction after the other is built in.
+#[derive(Default)]
+struct Room {
+    bytes: Vec<u8>,
+    commit: Commit,
 }
 
 /// How a hold of the commit lock ended.
@@ -42,7 +52,7 @@ impl Engine {
     /// Runs the transactions 0 to `count`.
     pub fn submit_pipeline(&self, count: usize, pipeline: &mut impl Pipeline) {
         let refused = |error| Submitted { outcome: Err(error), depends_on: Versionstamp::ZERO };
-        let mut bytes = Vec::new();
+        let mut room = Room::default();
         let mut next = 0;
         // What an attempt has loaded must not leave again before the next one.
         let mut has_memory = false;
@@ -53,8 +63,9 @@ impl Engine {
                 let memory =
                     if std::mem::replace(&mut has_memory, false) { Ok(()) } else { self.make_memory() };
                 let mut core = self.core.lock();
-                let held = self.hold(&mut core, &mut next, count, &memory, &mut bytes, pipeline);
+                let held = self.hold(&mut core, &mut next, count, &memory, &mut room, pipeline);
                 self.close_if_idle(&mut core);
+                self.reclaim_behind(&mut core);
                 drop(core);
                 self.company.look();
                 match held {
@@ -82,9 +93,10 @@ impl Engine {
         next: &mut usize,
         count: usize,
         memory: &Result<(), CommitError>,
-        bytes: &mut Vec<u8>,
+        room: &mut Room,
         pipeline: &mut impl Pipeline,
     ) -> Held {
+        let Room { bytes, commit } = room;
         let until = count.min(*next + HOLD_MAX);
         let mut held_bytes = 0;
         while *next < until && held_bytes <= HOLD_SIZE_BYTES_MAX {
@@ -95,14 +107,15 @@ impl Engine {
             // The group comes first, so that what is read is read at the time that the commit will have.
             let (_, log_time, _) = core.open_group(self);
             let applied = self.progress.watermark(Durability::None);
-            let commit = pipeline.build(*next, &SnapshotPin::under_lock(applied, log_time));
-            let commit = self.options.default_expiry.resolve_own(commit);
-            let submitted = if commit == Commit::default() {
+            commit.clear();
+            pipeline.build(*next, &SnapshotPin::under_lock(applied, log_time), commit);
+            self.options.default_expiry.resolve_in(commit);
+            let submitted = if commit.is_empty() {
                 let depends_on = Versionstamp::from_raw(applied);
                 let placed = Placed { versionstamp: depends_on, log_time, repeated: false };
                 Submitted { outcome: Ok(placed), depends_on }
             } else {
-                let deletes = only_deletes(&commit);
+                let deletes = only_deletes(commit);
                 let valid = match memory {
                     // Taking away goes on when memory is full.
                     Err(CommitError::MemoryFull { limit_bytes, used_bytes }) if !deletes => {
@@ -123,7 +136,7 @@ impl Engine {
                             // It did not fit: once more, at the time of the next group.
                             continue;
                         }
-                        match self.attempt(core, &commit, bytes, deletes) {
+                        match self.attempt(core, commit, bytes, deletes) {
                             Attempt::Done(submitted) => submitted,
                             missing => return Held::Missing(missing),
                         }
@@ -136,6 +149,14 @@ impl Engine {
             *next += 1;
         }
         Held::Over
+    }
+
+    /// Where everything applied is visible at once, the versions that a hold wrote over go at its end: the next ones lie
+    /// where they lay, in memory that the processor has just seen.
+    fn reclaim_behind(&self, core: &mut Core) {
+        if self.progress.durability() == Durability::None && core.map.overwrites() >= RECLAIM_MIN {
+            core.map.reclaim(self.horizon(), 2 * HOLD_MAX);
+        }
     }
 
     /// Whether waiting for `stamp` is over, without waiting.

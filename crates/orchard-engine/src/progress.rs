@@ -103,7 +103,8 @@ impl Progress {
         };
         let before = watermark.swap(stamp, Ordering::SeqCst);
         assert!(before <= stamp, "a watermark moved backwards");
-        if level == self.durability {
+        // Mostly the group has told its time already.
+        if level == self.durability && self.visible_time_ms.load(Ordering::SeqCst) < time_ms {
             // Behind the stamp, so that a reader who loads the time first never gets one that is ahead.
             self.visible_time_ms.fetch_max(time_ms, Ordering::SeqCst);
         }

@@ -214,6 +214,18 @@ impl Commit {
         self
     }
 
+    /// Makes it an empty commit again, which keeps its room.
+    pub fn clear(&mut self) {
+        self.checks.clear();
+        self.mutations.clear();
+        self.token = None;
+    }
+
+    /// Whether it neither checks nor changes anything.
+    pub fn is_empty(&self) -> bool {
+        self.checks.is_empty() && self.mutations.is_empty() && self.token.is_none()
+    }
+
     /// Key and value bytes that the commit carries.
     pub fn size_bytes(&self) -> usize {
         let checks = self.checks.iter().map(|check| match check {

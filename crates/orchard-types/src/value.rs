@@ -63,6 +63,13 @@ impl ValueType {
         ValueType::ALL.get(usize::from(number)).copied()
     }
 
+    /// The type of a string that says no more: text if it is UTF-8, else bytes.
+    pub fn of_string(bytes: &[u8]) -> ValueType {
+        // Most are ASCII, which is seen many bytes at a time.
+        let is_text = bytes.is_ascii() || std::str::from_utf8(bytes).is_ok();
+        if is_text { ValueType::Text } else { ValueType::Bytes }
+    }
+
     /// Whether a value of this type has elements.
     pub const fn is_collection(self) -> bool {
         matches!(

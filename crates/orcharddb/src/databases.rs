@@ -14,7 +14,7 @@ use orchard_engine::engine::Engine;
 use orchard_engine::error::CommitError;
 use orchard_engine::snapshot::SnapshotPin;
 use orchard_types::{
-    Commit, Entry, Key, KeyRange, LimitError, Operation, SpaceId, Value, Versionstamp, limits,
+    Commit, Entry, Key, KeyRange, LimitError, Operation, SpaceId, Value, ValueType, Versionstamp, limits,
 };
 use std::fmt;
 
@@ -70,7 +70,12 @@ pub fn check_database_name(name: &str) -> Result<(), DatabaseError> {
 }
 
 pub(crate) fn space_of(entry: &Entry) -> Option<SpaceId> {
-    entry.value.as_int().and_then(|number| u32::try_from(number).ok()).map(SpaceId)
+    space_of_value(entry.value.value_type, &entry.value.data)
+}
+
+pub(crate) fn space_of_value(value_type: ValueType, data: &[u8]) -> Option<SpaceId> {
+    let number = data.try_into().ok().filter(|_| value_type == ValueType::Int).map(i64::from_le_bytes);
+    number.and_then(|number| u32::try_from(number).ok()).map(SpaceId)
 }
 
 pub(crate) fn number(space: SpaceId) -> Value {

@@ -46,6 +46,6 @@ pub use orchard_types::{
 };
 pub use scan::{Scan, ScanOptions};
 pub use snapshot::Snapshot;
-pub use transaction::{Kept, Noted, Pipeline, Transaction, View};
+pub use transaction::{Kept, Names, Noted, Pipeline, Transaction, View};
 pub use tuple::{IntoKey, KeyError, KeyPart};
 pub use watch::{WatchTarget, Watcher};

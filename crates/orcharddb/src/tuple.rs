@@ -129,15 +129,28 @@ impl IntoKey for Vec<KeyPart> {
 /// # Errors
 /// [`KeyError::Limit`] if it is too long.
 pub fn name(name: &[u8]) -> Result<Key, KeyError> {
+    // Exactly as much as is needed: more would be copied once more.
+    let zeros = if is_plain(name) { 0 } else { name.iter().filter(|byte| **byte == 0).count() };
+    let mut encoded = Vec::with_capacity(name.len() + zeros + 2);
+    push_name(&mut encoded, name);
+    Ok(Key::new(encoded)?)
+}
+
+/// Whether a name is ASCII without zeros, as most are; looks at many bytes at a time.
+fn is_plain(name: &[u8]) -> bool {
+    name.iter().fold(true, |plain, byte| plain & (1..=0x7f).contains(byte))
+}
+
+/// Appends the bytes of the key of a bare name, whatever its length; see [`name`].
+pub fn push_name(encoded: &mut Vec<u8>, name: &[u8]) {
     const BYTES_PART: u8 = 0x01;
     const STRING_PART: u8 = 0x02;
-    // Exactly as much as is needed: more would be copied once more.
-    let zeros = name.iter().filter(|byte| **byte == 0).count();
-    let mut encoded = Vec::with_capacity(name.len() + zeros + 2);
-    encoded.push(if std::str::from_utf8(name).is_ok() { STRING_PART } else { BYTES_PART });
-    if zeros == 0 {
+    encoded.reserve(name.len() + 2);
+    if is_plain(name) {
+        encoded.push(STRING_PART);
         encoded.extend_from_slice(name);
     } else {
+        encoded.push(if std::str::from_utf8(name).is_ok() { STRING_PART } else { BYTES_PART });
         for byte in name {
             encoded.push(*byte);
             if *byte == 0 {
@@ -146,7 +159,6 @@ pub fn name(name: &[u8]) -> Result<Key, KeyError> {
         }
     }
     encoded.push(0);
-    Ok(Key::new(encoded)?)
 }
 
 /// The key of these parts.

@@ -148,6 +148,62 @@ pub fn encode_hashed(token: Option<(&Token, Option<u64>)>, mutations: &[Mutation
     let start = out.len();
     // Enough for everything but numbers with bounds, so that the bytes are moved once.
     out.reserve(RECORD_OVERHEAD_BYTES + mutations.iter().map(encoded_bytes).sum::<usize>());
+    if let ([mutation], None) = (mutations, token)
+        && let Operation::Set { value, expiry: Expiry::Never } = &mutation.operation
+    {
+        push_one_set(out, mutation, value);
+    } else {
+        push_all(out, token, mutations);
+    }
+    let length = (out.len() - start - 4) as u32;
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+/// A few bytes that are put together before they are appended.
+#[derive(Default)]
+struct Few {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl Few {
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.length] = byte;
+        self.length += 1;
+    }
+
+    fn push_varint(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.push(number as u8);
+    }
+
+    fn append_to(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.bytes[..self.length]);
+    }
+}
+
+/// The record of the most frequent commit: one value, without expiry.
+fn push_one_set(out: &mut Vec<u8>, mutation: &Mutation, value: &Value) {
+    // Room for the length, no flags, one mutation.
+    let mut head = Few { bytes: [0; 32], length: 5 };
+    head.push_varint(1);
+    head.push(SET);
+    head.push_varint(u64::from(mutation.space.0));
+    head.push_varint(mutation.key.len() as u64);
+    head.append_to(out);
+    out.extend_from_slice(&mutation.key);
+    let mut middle = Few::default();
+    middle.push(EXPIRY_NEVER);
+    middle.push(value.value_type as u8);
+    middle.push_varint(value.data.len() as u64);
+    middle.append_to(out);
+    out.extend_from_slice(&value.data);
+}
+
+fn push_all(out: &mut Vec<u8>, token: Option<(&Token, Option<u64>)>, mutations: &[Mutation]) {
     out.extend_from_slice(&[0; 4]);
     out.push(if token.is_some() { FLAG_TOKEN } else { 0 });
     let token_at = out.len();
@@ -167,8 +223,6 @@ pub fn encode_hashed(token: Option<(&Token, Option<u64>)>, mutations: &[Mutation
         out[body_at - 8..body_at].copy_from_slice(&hash.to_le_bytes());
         debug_assert!(token_at < body_at);
     }
-    let length = (out.len() - start - 4) as u32;
-    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
 /// Reads bytes from the front; every method fails instead of reading past the end.
@@ -379,6 +433,20 @@ mod tests {
                     expiry
                 }),
         ]
+    }
+
+    #[test]
+    fn one_set_is_encoded_as_all_are() {
+        for (space, key, data) in [(0, 1, 0), (0xef, 2_048, 200), (u32::MAX, 300, 70_000)] {
+            let key = Key::new(vec![7; key]).expect("short");
+            let operation = Operation::Set { value: Value::from(vec![9; data]), expiry: Expiry::Never };
+            let mutation = Mutation { space: SpaceId(space), key, operation };
+            let Operation::Set { value, .. } = &mutation.operation else { unreachable!() };
+            let (mut one, mut all) = (Vec::new(), Vec::new());
+            push_one_set(&mut one, &mutation, value);
+            push_all(&mut all, None, std::slice::from_ref(&mutation));
+            assert_eq!(one, all);
+        }
     }
 
     proptest! {

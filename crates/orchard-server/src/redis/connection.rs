@@ -239,6 +239,9 @@ impl Connection<'_> {
                     self.session.is_closing = true;
                     break;
                 }
+                if self.input.is_empty() {
+                    break;
+                }
                 let is_stranger = !self.session.is_authenticated;
                 // What a stranger may send changes with the request that tells who it is.
                 let requests_max = if is_stranger { 1 } else { usize::MAX };

@@ -7,7 +7,7 @@ use super::DATABASES;
 use super::error::RedisError;
 use super::notify::Touched;
 use orchard_wire::resp::number::parse_integer;
-use orcharddb::{Noted, SpaceId, Transaction};
+use orcharddb::{Names, Noted, SpaceId, Transaction};
 use std::borrow::Cow;
 
 /// The name of a database.
@@ -18,6 +18,11 @@ pub(crate) fn name(database: u32) -> Cow<'static, str> {
 /// The space of a database as a transaction sees it; one that is always empty if there is none.
 pub(crate) fn space_in(tx: &mut Transaction<'_>, database: u32) -> Result<SpaceId, RedisError> {
     Ok(tx.database(&name(database))?.unwrap_or(SpaceId::NOWHERE))
+}
+
+/// The space of a database as it is now, if there is one.
+pub(crate) fn find(names: Names<'_>, database: u32) -> Option<SpaceId> {
+    names.database(&name(database)).ok().flatten()
 }
 
 /// The space of a database, which the transaction creates if there is none.

@@ -7,7 +7,7 @@ use super::value;
 use bytes::Bytes;
 use orchard_wire::resp::reply::bulk;
 use orchard_wire::resp::{Args, Reply, RespVersion};
-use orcharddb::{Commit, Expiry, Mutation, Operation, SpaceId, Value, ValueType, View, WarmKeys, tuple};
+use orcharddb::{Commit, Expiry, Key, Mutation, Operation, SpaceId, Value, ValueType, View, WarmKeys, tuple};
 
 /// Names up to this length become keys on the stack.
 const STACK_NAME_SIZE_BYTES: usize = 200;
@@ -21,15 +21,18 @@ fn with_key<T>(name: &[u8], look: impl FnOnce(&[u8]) -> T) -> Option<T> {
     if end > STACK_NAME_SIZE_BYTES || name.contains(&0) {
         return None;
     }
+    let is_text = ValueType::of_string(name) == ValueType::Text;
     let [first, ..] = &mut key;
-    *first = if std::str::from_utf8(name).is_ok() { STRING_PART } else { BYTES_PART };
+    *first = if is_text { STRING_PART } else { BYTES_PART };
     key.get_mut(1..end)?.copy_from_slice(name);
     Some(look(key.get(..=end)?))
 }
 
-/// Notes the key of a name, if that is short and plain, for [`orcharddb::WarmKeys`].
+/// Notes the key of a name for [`orcharddb::WarmKeys`].
 pub(super) fn warm(keys: &mut WarmKeys, space: SpaceId, name: &[u8]) {
-    with_key(name, |key| keys.push(space, key));
+    if name.len() <= STACK_NAME_SIZE_BYTES {
+        keys.push_with(space, |flat| tuple::push_name(flat, name));
+    }
 }
 
 /// Appends the reply to `GET`; `false` if its handler has to run.
@@ -56,14 +59,48 @@ pub(super) fn get(view: &View, space: SpaceId, name: &[u8], version: RespVersion
     }
 }
 
-/// The commit that `SET k v` is; `None` if its handler has to run.
-pub(super) fn set(space: SpaceId, args: Args<'_>) -> Option<Commit> {
-    if args.len() != 3 {
-        return None;
+/// The keys of a run of `SET`s, made together: one piece of memory for all of them.
+#[derive(Default)]
+pub(super) struct Keys {
+    bytes: Bytes,
+    ends: Vec<usize>,
+}
+
+impl Keys {
+    /// The keys of names; of a name that may be too long there is none.
+    pub(super) fn new<'n>(names: impl ExactSizeIterator<Item = &'n [u8]>) -> Keys {
+        let mut bytes = Vec::new();
+        let mut ends = Vec::with_capacity(names.len());
+        for name in names {
+            if name.len() <= STACK_NAME_SIZE_BYTES {
+                tuple::push_name(&mut bytes, name);
+            }
+            ends.push(bytes.len());
+        }
+        Keys { bytes: bytes.into(), ends }
     }
-    let key = tuple::name(args.at(1)).ok()?;
+
+    fn at(&self, number: usize) -> Option<Key> {
+        let start = number.checked_sub(1).map_or(Some(&0), |before| self.ends.get(before));
+        let (start, end) = (*start?, *self.ends.get(number)?);
+        (start < end).then(|| Key::new(self.bytes.slice(start..end)).ok()).flatten()
+    }
+}
+
+/// Fills the commit that `SET k v` is, the `number`th of a run with these keys; `false` if its handler has to run.
+pub(super) fn set(
+    commit: &mut Commit,
+    space: SpaceId,
+    args: Args<'_>,
+    (keys, number): (&Keys, usize),
+) -> bool {
+    if args.len() != 3 {
+        return false;
+    }
+    let Some(key) = keys.at(number).or_else(|| tuple::name(args.at(1)).ok()) else { return false };
     let operation = Operation::Set { value: value::string(args.shared(2)), expiry: Expiry::Never };
-    Some(Commit { mutations: vec![Mutation { space, key, operation }], ..Commit::default() })
+    commit.mutations.push(Mutation { space, key, operation });
+    true
 }
 
 #[cfg(test)]

@@ -21,7 +21,9 @@ use super::session::{Multi, QUEUE_SIZE_BYTES_MAX, ReplyMode, Session};
 use crate::Server;
 use bytes::Bytes;
 use orchard_wire::resp::{Args, Batch, OwnedArgs, Reply};
-use orcharddb::{Commit, Key, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View, tuple};
+use orcharddb::{
+    Commit, Durability, Key, Names, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View, tuple,
+};
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
@@ -106,15 +108,39 @@ impl<'a> Dispatcher<'a> {
     /// The places of a pipeline's keys are fetched from memory together, rather than one after another. Most commands
     /// have their key behind their name; where not, or in another database, nothing is lost but the look.
     fn warm(&mut self, batch: &Batch, from: usize) {
-        if batch.len() - from.min(batch.len()) < WARM_MIN || self.session.database != 0 {
+        let first = batch.request(from);
+        let requests = batch.len() - from.min(batch.len());
+        if self.session.database != 0 || (requests < WARM_MIN && first.len() < 2 * WARM_MIN) {
             return;
         }
+        let Ok(command) = command::resolve(first) else { return };
+        let warm = &mut self.session.warm;
+        let has_many = command.keys.0 != command.keys.1;
+        let mut last: &[u8] = b"";
         for number in from..batch.len().min(from + WARM_MAX) {
-            if let Some(name) = batch.request(number).get(1) {
-                direct::warm(&mut self.session.warm, SpaceId::DEFAULT, name);
+            let args = batch.request(number);
+            let mut note = |name| {
+                // One collection that all of them are about is in the cache soon.
+                if last != name {
+                    direct::warm(warm, SpaceId::DEFAULT, name);
+                    last = name;
+                }
+            };
+            if has_many {
+                command.key_names(args).for_each(note);
+            } else if let Some(name) = args.get(1) {
+                note(name);
+            }
+            if warm.len() >= WARM_MAX {
+                break;
             }
         }
-        self.server.db.engine().warm(&mut self.session.warm);
+        let to_write = matches!(command.handler, Handler::Write(_));
+        if warm.len() > 1 {
+            self.server.db.engine().warm(warm, to_write);
+        } else {
+            warm.clear();
+        }
     }
 
     fn run_requests(&mut self, batch: &Batch, from: usize) -> Stopped {
@@ -283,15 +309,24 @@ impl<'a> Dispatcher<'a> {
     fn run_writes(&mut self, batch: &Batch, from: usize, first: &'static Command) -> usize {
         self.end_view();
         let mut commands = vec![first];
+        let mut last = (first, batch.request(from).at(0));
         // Behind the last request there is an empty one, which is no command. A command that may wait is the last of a run.
-        while !commands.last().is_some_and(|last| last.flags.has(BLOCKING))
+        while !last.0.flags.has(BLOCKING)
             && !self.server.redis.pause.holds(first, true)
-            && let Ok(command) = command::resolve(batch.request(from + commands.len()))
+            && let args = batch.request(from + commands.len())
+            && let Some(command) = resolve_next(last, args)
             && matches!(command.handler, Handler::Write(_))
         {
             commands.push(command);
+            last = (command, args.at(0));
         }
         let count = commands.len();
+        let keys = match first.name {
+            "set" if count > 1 => {
+                direct::Keys::new((from..from + count).map(|number| batch.request(number).at(1)))
+            }
+            _ => direct::Keys::default(),
+        };
         let mut writes = Writes {
             server: self.server,
             session: self.session,
@@ -299,6 +334,8 @@ impl<'a> Dispatcher<'a> {
             batch,
             from,
             commands,
+            keys,
+            is_visible_at_once: self.server.db.durability() == Durability::None,
             space: None,
             reply: None,
             ran: 0,
@@ -365,6 +402,18 @@ impl<'a> Dispatcher<'a> {
     }
 }
 
+/// The command of the next request, mostly the same as the last one's.
+fn resolve_next(last: (&'static Command, &[u8]), args: Args<'_>) -> Option<&'static Command> {
+    let (command, name) = last;
+    if args.is_empty() {
+        return None;
+    }
+    if args.at(0) == name && command.takes(args.len()) && !command.name.contains('|') {
+        return Some(command);
+    }
+    command::resolve(args).ok()
+}
+
 /// Appends a reply, unless the client wants none.
 fn answer(session: &mut Session, output: &mut Output, reply: &Reply, depends_on: Versionstamp) {
     match session.reply_mode {
@@ -426,6 +475,10 @@ struct Writes<'a> {
     batch: &'a Batch,
     from: usize,
     commands: Vec<&'static Command>,
+    /// The keys of a run that begins with `SET`.
+    keys: direct::Keys,
+    /// What is applied is visible.
+    is_visible_at_once: bool,
     /// The space of the database selected, once looked up.
     space: Option<SpaceId>,
     reply: Option<Reply>,
@@ -478,15 +531,22 @@ impl Pipeline for Writes<'_> {
         self.reply = Some(reply);
     }
 
-    fn blind(&mut self, number: usize) -> Option<Commit> {
-        let command = self.commands.get(number).filter(|command| command.name == "set")?;
-        if self.observers.notify.is_any() {
-            return None;
+    fn blind(&mut self, number: usize, names: Names<'_>, commit: &mut Commit) -> bool {
+        let Some(command) = self.commands.get(number) else { return false };
+        if command.name != "set" || self.observers.notify.is_any() {
+            return false;
         }
-        let commit = direct::set(self.space?, self.batch.request(self.from + number))?;
+        if self.space.is_none() {
+            self.space = databases::find(names, self.session.database);
+        }
+        let Some(space) = self.space else { return false };
+        let args = self.batch.request(self.from + number);
+        if !direct::set(commit, space, args, (&self.keys, number)) {
+            return false;
+        }
         self.started = self.observers.start(command);
         self.reply = Some(Reply::Ok);
-        Some(commit)
+        true
     }
 
     fn done(&mut self, number: usize, submitted: Submitted) -> ControlFlow<()> {
@@ -494,7 +554,12 @@ impl Pipeline for Writes<'_> {
         if submitted.outcome.is_ok() {
             self.effects.send(&self.server.redis.pubsub, submitted.depends_on);
         }
-        if let Some(command) = self.commands.get(number) {
+        if self.is_visible_at_once {
+            self.output.note_visible(submitted.depends_on);
+        }
+        if let Some(command) = self.commands.get(number)
+            && (self.observers.is_monitored || self.started.is_some())
+        {
             let args = self.batch.request(self.from + number);
             self.observers.note(self.server, self.session, command, args, self.started.take());
         }

@@ -38,8 +38,7 @@ fn float_text(number: f64) -> String {
 
 /// The value of a Redis string.
 pub(crate) fn string(text: Bytes) -> Value {
-    let value_type = if std::str::from_utf8(&text).is_ok() { ValueType::Text } else { ValueType::Bytes };
-    Value::new(value_type, text)
+    Value { value_type: ValueType::of_string(&text), data: text }
 }
 
 /// What `TYPE` says.

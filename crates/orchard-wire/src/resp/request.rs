@@ -231,6 +231,26 @@ impl OwnedArgs {
     }
 }
 
+/// A head of one to three digits, as most are: its number, and where what follows it begins. `None`: it has another form,
+/// or is not there whole.
+#[inline(always)]
+fn short_head(buffer: &[u8], at: usize, mark: u8) -> Option<(usize, usize)> {
+    let digit = |byte: u8| usize::from(byte - b'0');
+    let (number, length) = match buffer.get(at..)? {
+        [first, one @ b'0'..=b'9', b'\r', _, ..] if *first == mark => (digit(*one), 4),
+        [first, ten @ b'1'..=b'9', one @ b'0'..=b'9', b'\r', _, ..] if *first == mark => {
+            (10 * digit(*ten) + digit(*one), 5)
+        }
+        [first, hundred @ b'1'..=b'9', ten @ b'0'..=b'9', one @ b'0'..=b'9', b'\r', _, ..]
+            if *first == mark =>
+        {
+            (100 * digit(*hundred) + 10 * digit(*ten) + digit(*one), 6)
+        }
+        _ => return None,
+    };
+    Some((number, at + length))
+}
+
 /// What a step found.
 enum Step {
     /// Go on.
@@ -382,10 +402,15 @@ impl RequestDecoder {
     }
 
     fn count(&mut self, buffer: &[u8], limits: &RequestLimits) -> Result<Step, ProtocolError> {
-        let Some(digits) = self.head(buffer, ProtocolError::TooBigCountString)? else {
-            return Ok(Step::Wait);
+        let count = if let Some((count, behind)) = short_head(buffer, self.at, b'*') {
+            self.at = behind;
+            count as i64
+        } else {
+            let Some(digits) = self.head(buffer, ProtocolError::TooBigCountString)? else {
+                return Ok(Step::Wait);
+            };
+            parse_integer(digits).ok_or(ProtocolError::InvalidMultibulkLength)?
         };
-        let count = parse_integer(digits).ok_or(ProtocolError::InvalidMultibulkLength)?;
         if count <= 0 {
             self.whole = self.at;
             return Ok(Step::On);
@@ -405,14 +430,19 @@ impl RequestDecoder {
         let length = match self.bulk {
             Some(length) => length,
             None => {
-                let first = buffer.get(self.at).copied();
-                // As in Redis the head must be there whole before its first byte is looked at.
-                let head = self.head(buffer, ProtocolError::TooBigBulkCountString)?;
-                let (Some(digits), Some(first)) = (head, first) else { return Ok(Step::Wait) };
-                if first != b'$' {
-                    return Err(ProtocolError::ExpectedBulk(first));
-                }
-                let length = parse_integer(digits).and_then(|length| usize::try_from(length).ok());
+                let length = if let Some((length, behind)) = short_head(buffer, self.at, b'$') {
+                    self.at = behind;
+                    Some(length)
+                } else {
+                    let first = buffer.get(self.at).copied();
+                    // As in Redis the head must be there whole before its first byte is looked at.
+                    let head = self.head(buffer, ProtocolError::TooBigBulkCountString)?;
+                    let (Some(digits), Some(first)) = (head, first) else { return Ok(Step::Wait) };
+                    if first != b'$' {
+                        return Err(ProtocolError::ExpectedBulk(first));
+                    }
+                    parse_integer(digits).and_then(|length| usize::try_from(length).ok())
+                };
                 let length = length
                     .filter(|length| *length <= limits.bulk_size_bytes_max)
                     .ok_or(ProtocolError::InvalidBulkLength)?;

@@ -9,6 +9,7 @@ mod names;
 mod overlay;
 mod pipeline;
 mod run;
+mod writes;
 
 use crate::error::Error;
 use crate::scan::{Cursor, ScanOptions};
@@ -23,7 +24,7 @@ use orchard_types::{
     ValueType, Versionstamp,
 };
 use overlay::{Overlay, Seen, Write};
-pub use pipeline::{Pipeline, View};
+pub use pipeline::{Names, Pipeline, View};
 pub(crate) use run::{exclusive, transact};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -125,6 +126,19 @@ impl Transaction<'_> {
             }
         }
         self.stored_entry(space, key)
+    }
+
+    /// Whether a key of any space has an entry; costs less than [`Transaction::entry_in`].
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn has_in(&mut self, space: SpaceId, key: &Key) -> Result<bool, Error> {
+        let is_stored_alone =
+            !self.overlay.is_seen_by_reads() || matches!(self.overlay.see(space, key), Seen::Unknown);
+        if self.is_exclusive && is_stored_alone {
+            return Ok(self.engine.has(self.snapshot, space, key)?);
+        }
+        Ok(self.entry_in(space, key)?.is_some())
     }
 
     fn stored_entry(&mut self, space: SpaceId, key: &Key) -> Result<Option<Entry>, Error> {
@@ -435,9 +449,16 @@ impl Transaction<'_> {
         Error::Commit(CommitError::Aborted(why.into()))
     }
 
-    fn into_commit(mut self) -> Commit {
+    fn into_commit(self) -> Commit {
+        let mut commit = Commit::new();
+        self.fill(&mut commit);
+        commit
+    }
+
+    /// Adds its checks and mutations to a commit.
+    fn fill(mut self, commit: &mut Commit) {
         self.overlay.forget_unheld(&self.new_collections);
-        let mut commit = self.overlay.into_commit();
+        self.overlay.fill(&mut commit.mutations);
         let keys = self.keys_read.into_iter();
         commit.checks.extend(keys.map(|((space, key), expected)| Check::Key {
             space,
@@ -447,7 +468,6 @@ impl Transaction<'_> {
         let unchanged_since = Versionstamp::from_raw(self.snapshot.stamp());
         let ranges = self.ranges_read.into_iter();
         commit.checks.extend(ranges.map(|(space, range)| Check::Range { space, range, unchanged_since }));
-        commit
     }
 }
 

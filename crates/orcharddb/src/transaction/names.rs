@@ -2,10 +2,25 @@
 
 use super::Transaction;
 use crate::databases::{
-    DEFAULT_NAME, NEXT_KEY, check_database_name, name_key, number, space_of, valid_space,
+    DEFAULT_NAME, NEXT_KEY, check_database_name, name_key, number, space_of, space_of_value, valid_space,
 };
 use crate::error::Error;
+use orchard_engine::engine::Engine;
+use orchard_engine::snapshot::SnapshotPin;
 use orchard_types::{Expiry, Key, SpaceId};
+
+/// The space of a database as a snapshot has it, without a copy of anything.
+pub(super) fn database_at(
+    engine: &Engine,
+    snapshot: &SnapshotPin,
+    name: &str,
+) -> Result<Option<SpaceId>, Error> {
+    let mut found = None;
+    engine.look(snapshot, SpaceId::NAMES, name.as_bytes(), |value| {
+        found = value.and_then(|(value_type, data)| space_of_value(value_type, data));
+    })?;
+    Ok(found.or_else(|| (name == DEFAULT_NAME).then_some(SpaceId::DEFAULT)))
+}
 
 impl Transaction<'_> {
     /// The space of a database, `None` if there is none of this name.
@@ -14,6 +29,9 @@ impl Transaction<'_> {
     /// [`Error::Database`] or [`Error::Read`]
     pub fn database(&mut self, name: &str) -> Result<Option<SpaceId>, Error> {
         check_database_name(name)?;
+        if self.is_exclusive && !self.overlay.is_seen_by_reads() {
+            return database_at(self.engine, self.snapshot, name);
+        }
         let entry = self.entry_in(SpaceId::NAMES, &name_key(name)?)?;
         let found = entry.as_ref().and_then(space_of);
         Ok(found.or_else(|| (name == DEFAULT_NAME).then_some(SpaceId::DEFAULT)))

@@ -3,12 +3,13 @@
 //! - A delete of a range takes the writes inside it away; a write after it stands behind it. So the ranges go first into
 //!   the commit, and then the writes, each key once.
 
+use super::writes::Writes;
 use bytes::Bytes;
 use orchard_types::key::prefix_end;
 use orchard_types::{
-    CollectionId, Commit, Expiry, Key, KeyRange, Mutation, Operation, SpaceId, UnixMillis, Value, limits,
+    CollectionId, Expiry, Key, KeyRange, Mutation, Operation, SpaceId, UnixMillis, Value, limits,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
 /// The last thing that a transaction did to a key.
@@ -38,7 +39,7 @@ pub(super) enum Seen<'a> {
 /// Pending writes of several spaces.
 #[derive(Default)]
 pub(super) struct Overlay {
-    writes: BTreeMap<(SpaceId, Key), Write>,
+    writes: Writes,
     ranges: Vec<(SpaceId, KeyRange)>,
     /// Mutations that reads do not see, in their order.
     appended: Vec<Mutation>,
@@ -84,7 +85,7 @@ impl Overlay {
                 Seen::Unknown => {}
             }
         }
-        self.writes.insert((space, key), Write::Set { value, expiry });
+        self.writes.insert(space, key, Write::Set { value, expiry });
     }
 
     /// Changes the expiry of an entry that is there; a value that was written here stays, too.
@@ -98,13 +99,13 @@ impl Overlay {
             Seen::Write(Write::Touch { .. }) | Seen::Unknown
                 if matches!(expiry, Expiry::Keep | Expiry::KeepOr(_)) => {}
             Seen::Write(Write::Touch { .. }) | Seen::Unknown => {
-                self.writes.insert((space, key), Write::Touch { expiry });
+                self.writes.insert(space, key, Write::Touch { expiry });
             }
         }
     }
 
     pub(super) fn delete(&mut self, space: SpaceId, key: Key) {
-        self.writes.insert((space, key), Write::Delete);
+        self.writes.insert(space, key, Write::Delete);
     }
 
     pub(super) fn delete_range(&mut self, space: SpaceId, mut range: KeyRange) {
@@ -118,7 +119,7 @@ impl Overlay {
         }
         let inside: Vec<_> = self.writes_in(space, &range).map(|(key, _)| key.clone()).collect();
         for key in inside {
-            self.writes.remove(&(space, key));
+            self.writes.remove(space, &key);
         }
         self.ranges.push((space, range));
     }
@@ -128,9 +129,7 @@ impl Overlay {
     }
 
     pub(super) fn see(&self, space: SpaceId, key: &Key) -> Seen<'_> {
-        if !self.writes.is_empty()
-            && let Some(write) = self.writes.get(&(space, key.clone()))
-        {
+        if let Some(write) = self.writes.get(space, key) {
             return Seen::Write(write);
         }
         if self.is_in_deleted_range(space, key) { Seen::Deleted } else { Seen::Unknown }
@@ -163,7 +162,7 @@ impl Overlay {
                 None => Bound::Unbounded,
             },
         };
-        self.writes.range((lower, upper)).map(|((_, key), write)| (key, write))
+        self.writes.range(lower, upper)
     }
 
     /// Takes the elements of new collections away that came and went: no header names them.
@@ -181,13 +180,14 @@ impl Overlay {
             let gone: Vec<Key> =
                 self.writes_in(SpaceId::ELEMENTS, &range).map(|(key, _)| key.clone()).collect();
             for key in gone {
-                self.writes.remove(&(SpaceId::ELEMENTS, key));
+                self.writes.remove(SpaceId::ELEMENTS, &key);
             }
         }
     }
 
-    pub(super) fn into_commit(self) -> Commit {
-        let mut mutations = Vec::with_capacity(self.ranges.len() + self.writes.len() + self.appended.len());
+    /// Adds what it holds to the mutations of a commit.
+    pub(super) fn fill(self, mutations: &mut Vec<Mutation>) {
+        mutations.reserve(self.ranges.len() + self.writes.len() + self.appended.len());
         mutations.extend(self.ranges.into_iter().map(|(space, range)| Mutation {
             space,
             // `delete_range` has made the bound as short as a key.
@@ -204,6 +204,5 @@ impl Overlay {
             },
         }));
         mutations.extend(self.appended);
-        Commit { checks: Vec::new(), mutations, token: None }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Transaction;
 use crate::db::{Db, Shared};
+use crate::error::Error;
 use orchard_engine::commit::Submitted;
 use orchard_engine::engine::Engine;
 use orchard_engine::error::{CommitError, ReadError};
@@ -17,15 +18,33 @@ pub trait Pipeline {
     /// called again for the same number.
     fn run(&mut self, number: usize, tx: &mut Transaction<'_>);
 
-    /// The commit of one that reads nothing, and so needs no transaction: it is not run.
-    fn blind(&mut self, number: usize) -> Option<Commit> {
-        let _ = number;
-        None
+    /// Fills the (empty) commit of one that reads nothing but where its database lies, and so needs no transaction.
+    /// `false`, and the commit as it was: it has to be run.
+    fn blind(&mut self, number: usize, names: Names<'_>, commit: &mut Commit) -> bool {
+        let _ = (number, names, commit);
+        false
     }
 
     /// Its outcome. Nobody may be told of it, of a refusal neither, before `depends_on` is visible. `Break` leaves the
     /// rest out.
     fn done(&mut self, number: usize, submitted: Submitted) -> ControlFlow<()>;
+}
+
+/// Databases by name as they are now.
+#[derive(Clone, Copy)]
+pub struct Names<'a> {
+    engine: &'a Engine,
+    snapshot: &'a SnapshotPin,
+}
+
+impl Names<'_> {
+    /// The space of a database, if there is one of this name.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn database(&self, name: &str) -> Result<Option<SpaceId>, Error> {
+        super::names::database_at(self.engine, self.snapshot, name)
+    }
 }
 
 struct Rows<'a, P> {
@@ -34,13 +53,13 @@ struct Rows<'a, P> {
 }
 
 impl<P: Pipeline> orchard_engine::pipeline::Pipeline for Rows<'_, P> {
-    fn build(&mut self, number: usize, snapshot: &SnapshotPin) -> Commit {
-        if let Some(commit) = self.pipeline.blind(number) {
-            return commit;
+    fn build(&mut self, number: usize, snapshot: &SnapshotPin, commit: &mut Commit) {
+        if self.pipeline.blind(number, Names { engine: self.engine, snapshot }, commit) {
+            return;
         }
         let mut transaction = Transaction::new(self.engine, snapshot, true);
         self.pipeline.run(number, &mut transaction);
-        transaction.into_commit()
+        transaction.fill(commit);
     }
 
     fn done(&mut self, number: usize, submitted: Submitted) -> ControlFlow<()> {
@@ -125,7 +144,6 @@ impl Db {
 mod tests {
     use super::*;
     use crate::db::Options;
-    use crate::error::Error;
     use orchard_types::{Expiry, Key};
 
     /// Sets of one value each, to keys never used before.

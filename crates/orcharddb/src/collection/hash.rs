@@ -150,6 +150,12 @@ impl<V: View> Hash<V> {
         }
     }
 
+    /// Whether a field is one that stays, as far as that can be told without looking at its value.
+    fn stays(&mut self, id: CollectionId, field: &[u8]) -> Result<bool, Error> {
+        let key = layout::key(id, &[&[BY_NAME], &layout::name_in_key(field)]);
+        Ok(!layout::is_long(field) && self.view.has(SpaceId::ELEMENTS, &key)?)
+    }
+
     /// Whether a field is there.
     ///
     /// # Errors
@@ -287,6 +293,10 @@ impl Hash<&mut Transaction<'_>> {
                 }
                 State::Elements(id, ..) => {
                     let id = *id;
+                    if self.stays(id, &field)? {
+                        self.put_field(id, &field, &value);
+                        continue;
+                    }
                     let (is_new, is_more) = match self.held(&field)? {
                         None => (true, true),
                         Some(Held::Stays(_)) => (false, false),

@@ -21,6 +21,7 @@ use crate::error::{CollectionError, Error};
 use bytes::Bytes;
 use orchard_types::collection::{COLLECTION_ID_SIZE_BYTES, LAYOUT_ELEMENTS, LAYOUT_PACKED};
 use orchard_types::{CollectionId, Entry, Key, KeyRange, Value, ValueType, limits};
+use std::borrow::Cow;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Longest name of an element that is its key as it is.
@@ -174,18 +175,18 @@ pub(super) fn key(id: CollectionId, parts: &[&[u8]]) -> Key {
 }
 
 /// What of a name stands in its key: all of it, or its beginning and a hash.
-pub(super) fn name_in_key(name: &[u8]) -> Vec<u8> {
+pub(super) fn name_in_key(name: &[u8]) -> Cow<'_, [u8]> {
     match name.get(..NAME_SIZE_BYTES_MAX) {
         Some(beginning) if name.len() > NAME_SIZE_BYTES_MAX => {
-            [beginning, &xxh3_128(name).to_be_bytes()].concat()
+            Cow::Owned([beginning, &xxh3_128(name).to_be_bytes()].concat())
         }
-        _ => name.to_vec(),
+        _ => Cow::Borrowed(name),
     }
 }
 
-/// Whether a name is too long to stand in its key.
-pub(super) fn is_long(name_in_key: &[u8]) -> bool {
-    name_in_key.len() > NAME_SIZE_BYTES_MAX
+/// Whether a name is too long to stand in its key, as is told from either.
+pub(super) fn is_long(name: &[u8]) -> bool {
+    name.len() > NAME_SIZE_BYTES_MAX
 }
 
 /// The value of an element: the whole name in front, if it is long.
@@ -211,7 +212,11 @@ pub(super) fn split_element(name_in_key: Bytes, value: Value) -> Result<(Bytes, 
 
 /// The value of the element found under a name's key; refuses another name with the same hash.
 pub(super) fn found(name: &[u8], value: Value) -> Result<Value, Error> {
-    let (found, value) = split_element(Bytes::from(name_in_key(name)), value)?;
+    if !is_long(name) {
+        // The key is the name.
+        return Ok(value);
+    }
+    let (found, value) = split_element(Bytes::from(name_in_key(name).into_owned()), value)?;
     if found != name {
         return Err(CollectionError::NameCollision.into());
     }

@@ -81,6 +81,9 @@ impl<V: View> Set<V> {
             State::Packed(names) => Ok(names.binary_search_by(|found| found.as_ref().cmp(name)).is_ok()),
             State::Elements(id, _) => {
                 let key = layout::key(*id, &[&[BY_NAME], &layout::name_in_key(name)]);
+                if !layout::is_long(name) {
+                    return self.view.has(SpaceId::ELEMENTS, &key);
+                }
                 match self.view.entry(SpaceId::ELEMENTS, &key)? {
                     None => Ok(false),
                     Some(entry) => layout::found(name, entry.value).map(|_| true),

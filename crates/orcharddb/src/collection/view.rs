@@ -14,6 +14,14 @@ pub trait View {
     /// [`Error::Read`]
     fn entry(&mut self, space: SpaceId, key: &Key) -> Result<Option<Entry>, Error>;
 
+    /// Whether a key has an entry.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    fn has(&mut self, space: SpaceId, key: &Key) -> Result<bool, Error> {
+        Ok(self.entry(space, key)?.is_some())
+    }
+
     /// Entries of a range in key order.
     ///
     /// # Errors
@@ -49,6 +57,10 @@ impl View for Transaction<'_> {
         self.entry_in(space, key)
     }
 
+    fn has(&mut self, space: SpaceId, key: &Key) -> Result<bool, Error> {
+        self.has_in(space, key)
+    }
+
     fn entries(
         &mut self,
         space: SpaceId,
@@ -66,6 +78,10 @@ impl View for Transaction<'_> {
 impl<V: View + ?Sized> View for &mut V {
     fn entry(&mut self, space: SpaceId, key: &Key) -> Result<Option<Entry>, Error> {
         (**self).entry(space, key)
+    }
+
+    fn has(&mut self, space: SpaceId, key: &Key) -> Result<bool, Error> {
+        (**self).has(space, key)
     }
 
     fn entries(

@@ -566,13 +566,32 @@ impl ZSet<&mut Transaction<'_>> {
         Ok(self.len() - before)
     }
 
+    /// As [`ZSet::extend`], for members whose scores before are known: found by this transaction, or `None` for a new one.
+    ///
+    /// # Errors
+    /// As [`ZSet::insert`].
+    pub fn replace_found(
+        &mut self,
+        members: impl IntoIterator<Item = (Bytes, Option<f64>, f64)>,
+    ) -> Result<(), Error> {
+        for (name, before, score) in members {
+            self.replace_unsaved(name, before, score)?;
+        }
+        self.save();
+        Ok(())
+    }
+
     fn insert_unsaved(&mut self, name: Bytes, score: f64) -> Result<Added, Error> {
+        let before = self.score(&name)?;
+        self.replace_unsaved(name, before, score)
+    }
+
+    fn replace_unsaved(&mut self, name: Bytes, before: Option<f64>, score: f64) -> Result<Added, Error> {
         if score.is_nan() {
             return Err(CollectionError::NotANumber.into());
         }
         // Both zeros are one.
         let score = score + 0.0;
-        let before = self.score(&name)?;
         if before == Some(score) {
             return Ok(Added::Same);
         }

@@ -150,6 +150,7 @@ fn add(
     let mut writes = Vec::with_capacity(scores.len());
     // A member may stand several times: each is decided behind the one before.
     let mut seen = std::collections::HashMap::new();
+    let is_one = scores.len() == 1;
     for (at, given) in places.zip(scores) {
         let name = args.shared(at + 1);
         let before = match seen.get(&name) {
@@ -176,13 +177,15 @@ fn add(
         added += i64::from(before.is_none());
         changed += i64::from(before.is_some_and(|before| before != after));
         last = Some(after);
-        seen.insert(name.clone(), Some(after));
+        if !is_one {
+            seen.insert(name.clone(), Some(after));
+        }
         if before != Some(after) {
-            writes.push((name, after));
+            writes.push((name, before, after));
         }
     }
     if !writes.is_empty() {
-        zset.extend(writes)?;
+        zset.replace_found(writes)?;
     }
     if options.increments {
         return Ok(last.map_or(Reply::Null, Reply::Double));

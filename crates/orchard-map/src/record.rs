@@ -14,7 +14,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use crate::slab::Slab;
-use crate::sync::{AtomicU16, AtomicU64, Ordering, pointer_in, prefetch, word_of};
+use crate::sync::{Access, AtomicU16, AtomicU64, Ordering, pointer_in, prefetch, word_of};
 
 const HAS_PREV: u16 = 1;
 const HAS_EXPIRY: u16 = 1 << 1;
@@ -31,6 +31,7 @@ pub(crate) struct Record {
     value_len: u32,
     key_len: u16,
     meta: AtomicU16,
+    access: Access,
 }
 
 /// What a version holds.
@@ -96,7 +97,9 @@ impl<'g> Version<'g> {
     #[inline(always)]
     fn header(self) -> &'g Record {
         // SAFETY: the record is published and allocated for `'g` (`from_word`).
-        unsafe { self.record.as_ref() }
+        let record = unsafe { self.record.as_ref() };
+        record.access.read();
+        record
     }
 
     #[inline(always)]
@@ -208,6 +211,12 @@ impl<'g> Version<'g> {
         })
     }
 
+    /// Nobody reads the record any more: it is about to be freed.
+    pub(crate) fn end(self) {
+        // SAFETY: it is allocated still (`from_word`).
+        unsafe { self.record.as_ref() }.access.write();
+    }
+
     /// Bytes of the record's block.
     pub(crate) fn block_bytes(self) -> usize {
         let value_len = self.value().map_or(0, <[u8]>::len);
@@ -274,7 +283,8 @@ pub(crate) fn allocate(slab: &mut Slab, key: &[u8], new: &NewVersion<'_>, older:
     // order; nobody else knows it yet.
     unsafe {
         let record = block.cast::<Record>();
-        record.write(Record { stamp: new.stamp, value_len, key_len, meta: AtomicU16::new(meta) });
+        let (meta, access) = (AtomicU16::new(meta), Access::new());
+        record.write(Record { stamp: new.stamp, value_len, key_len, meta, access });
         if let Some(older) = older {
             record.add(1).cast::<AtomicU64>().write(AtomicU64::new(older.word()));
         }

@@ -98,7 +98,11 @@ impl Store {
             };
             self.retired_bytes -= Slab::block_bytes(bytes) as u64;
             let slab = match kind {
-                Kind::Record => &mut self.records,
+                Kind::Record => {
+                    // SAFETY: it is freed below, not before.
+                    unsafe { Version::from_word(crate::sync::word_of(block.as_ptr())) }.end();
+                    &mut self.records
+                }
                 Kind::Node => &mut self.nodes,
             };
             // SAFETY: the block came from this slab with this size, was retired once, was unlinked

@@ -8,6 +8,40 @@ pub(crate) use loom::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering,
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering, fence};
 
+/// Tells loom of plain reads and writes of a block, so that it fails where nothing orders them; loom sees atomics by
+/// itself, but runs everything else in program order. Nothing without loom.
+pub(crate) struct Access {
+    #[cfg(loom)]
+    cell: loom::cell::UnsafeCell<()>,
+}
+
+impl Access {
+    /// For a block that the caller has just written.
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        let access = Self {
+            #[cfg(loom)]
+            cell: loom::cell::UnsafeCell::new(()),
+        };
+        access.write();
+        access
+    }
+
+    /// The block is being read.
+    #[inline(always)]
+    pub(crate) fn read(&self) {
+        #[cfg(loom)]
+        self.cell.with(|_| ());
+    }
+
+    /// The block is being written, or freed.
+    #[inline(always)]
+    pub(crate) fn write(&self) {
+        #[cfg(loom)]
+        self.cell.with_mut(|_| ());
+    }
+}
+
 /// Orders a pin's compare-and-swap before every later load of the pinning thread.
 ///
 /// On x86 the locked instruction of the swap is itself a full barrier, so only the compiler has to

@@ -3,7 +3,8 @@
 //!
 //! Under loom the map has two partitions, lines of two slots, leaves of two keys and two reader
 //! slots, frees at once what it may, and overwrites what it frees: a reader that still looks at it
-//! fails the test.
+//! fails the test. Loom runs plain reads and writes in program order; records tell it of theirs (`sync::Access`), so that
+//! it fails, too, where an ordering is missing between them.
 #![cfg(loom)]
 
 use std::ops::{Bound, ControlFlow};

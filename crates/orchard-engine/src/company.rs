@@ -1,6 +1,7 @@
 //! How long a group waits for company: after a sync that served several committers, those just answered are likely to
 //! come back at once.
 //!
+//! - Only where groups are synced; a write alone takes microseconds.
 //! - Never for a lone committer: the group waits for as many commits as were under way when the last one was done.
 //! - Never for longer than a sync pays for: on a fast disk, where all take longer to come back than a sync takes, it is
 //!   better that one half's commits are made while the other half's are written.
@@ -94,7 +95,7 @@ impl Engine {
             || expected <= 1
             || open == 0
             || open >= expected
-            || self.options.durability == Durability::None
+            || self.options.durability != Durability::Fsync
         {
             return;
         }

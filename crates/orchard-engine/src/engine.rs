@@ -35,6 +35,8 @@ use std::task::Waker;
 /// Old versions freed in one round of upkeep, and under one hold of the commit lock.
 const RECLAIM_BUDGET: usize = 1 << 16;
 const RECLAIM_BATCH: usize = 1 << 11;
+/// Looks, each after others could run, before a thread sleeps until a group is written that nobody syncs.
+const LOOKS_BEFORE_SLEEP: usize = 32;
 
 /// An acknowledged commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -290,10 +292,19 @@ impl Engine {
                 if let Err(error @ CommitError::Poisoned(_)) = result {
                     return Err(error);
                 }
-            } else {
+            } else if level == Durability::Fsync || !self.is_soon_over(stamp, level) {
                 self.progress.park(stamp, level, || self.log.is_locked());
             }
         }
+    }
+
+    /// Whether who holds the log let it go, or finished `stamp`, within a few looks: a group that nobody syncs is written
+    /// sooner than a thread can be put to sleep and woken.
+    fn is_soon_over(&self, stamp: u64, level: Durability) -> bool {
+        (0..LOOKS_BEFORE_SLEEP).any(|_| {
+            std::thread::yield_now();
+            !self.log.is_locked() || self.progress.outcome(stamp, level).is_some()
+        })
     }
 
     /// Whether waiting for `stamp` is over; else `waker` is woken when it is.

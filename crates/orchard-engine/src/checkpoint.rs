@@ -238,6 +238,15 @@ impl Engine {
         }
     }
 
+    /// Gives the space of log files back that are kept only to be written again.
+    pub fn release_spare_logs(&self) {
+        self.with_log(|log| {
+            if let Some(log) = log {
+                log.release_spares();
+            }
+        });
+    }
+
     pub(crate) fn retire_log(&self, first_log: u64, retained: &[OldLogFile]) {
         self.with_log(|log| {
             if let Some(log) = log {

@@ -380,7 +380,8 @@ impl Db {
         self.engine().checkpoint().map(|_| ())
     }
 
-    /// Writes a checkpoint and merges segments until dead bytes are few. Happens by itself, too.
+    /// Writes a checkpoint and merges segments until dead bytes are few, which happens by itself, too, and gives back the
+    /// log files that were kept to be written again.
     ///
     /// # Errors
     /// [`CommitError`]
@@ -389,6 +390,7 @@ impl Db {
         self.engine().checkpoint()?;
         let plan = PlanOptions { space_percent_max: 101, ..PlanOptions::SETTLED };
         while self.engine().merge_step(STEP, &plan)? {}
+        self.engine().release_spare_logs();
         Ok(())
     }
 

@@ -339,11 +339,17 @@ impl FileLog {
         }
     }
 
-    /// Gives up all space that is not needed now: the disk is full.
-    pub fn release_reserve(&mut self) {
+    /// Removes the files that are kept only to be written again.
+    pub fn release_spares(&mut self) {
         for (path, _) in self.spares.drain(..) {
+            // One that stays is found again when the directory is opened next.
             let _ = self.disk.remove(&path);
         }
+    }
+
+    /// Gives up all space that is not needed now: the disk is full.
+    pub fn release_reserve(&mut self) {
+        self.release_spares();
         let _ = self.disk.remove(RESERVE_PATH);
     }
 

@@ -25,8 +25,9 @@ const SECTIONS: [(&str, &str, bool); 12] = [
     ("keyspace", "Keyspace", true),
 ];
 
-/// The text; `wanted` are names in lower case, none for the usual ones.
-pub(crate) fn render(server: &Server, wanted: &[String]) -> String {
+/// The text; `wanted` are names in lower case, none for the usual ones. Counting takes the commit lock: where it is held
+/// already (`may_count` is false), the section of keys is empty.
+pub(crate) fn render(server: &Server, wanted: &[String], may_count: bool) -> String {
     let takes_all = wanted.iter().any(|name| name == "all" || name == "everything" || name == "default");
     let stats = server.db.stats();
     let mut text = String::new();
@@ -42,7 +43,7 @@ pub(crate) fn render(server: &Server, wanted: &[String]) -> String {
             text.push_str("\r\n");
         }
         text.push_str(&format!("# {title}\r\n"));
-        for (field, value) in fields(name, server, &stats) {
+        for (field, value) in fields(name, server, &stats, may_count) {
             // Writing to a `String` cannot fail.
             let _ = write!(text, "{field}:{value}\r\n");
         }
@@ -52,7 +53,7 @@ pub(crate) fn render(server: &Server, wanted: &[String]) -> String {
 
 type Fields = Vec<(String, String)>;
 
-fn fields(section: &str, server: &Server, stats: &Stats) -> Fields {
+fn fields(section: &str, server: &Server, stats: &Stats, may_count: bool) -> Fields {
     let mut fields = Fields::new();
     let mut add =
         |name: &str, value: &dyn std::fmt::Display| fields.push((name.to_owned(), value.to_string()));
@@ -160,7 +161,7 @@ fn fields(section: &str, server: &Server, stats: &Stats) -> Fields {
             }
         }
         "cluster" => add("cluster_enabled", &0),
-        "keyspace" => {
+        "keyspace" if may_count => {
             for database in 0..DATABASES {
                 let Some(space) = server.db.database(&databases::name(database)).ok().flatten() else {
                     continue;

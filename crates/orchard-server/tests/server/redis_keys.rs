@@ -328,3 +328,28 @@ fn a_database_that_is_no_int_is_out_of_range() {
         ("MOVE s x", "-ERR value is not an integer or out of range"),
     ]);
 }
+
+/// `EXEC` runs under the commit lock: nothing that a command asks may take it once more.
+#[test]
+fn what_looks_at_the_server_answers_within_a_transaction() {
+    let server = TestServer::memory();
+    let mut client = server.redis();
+    client.check(&[
+        ("SET k v", "+OK"),
+        ("MULTI", "+OK"),
+        ("OBJECT IDLETIME k", "+QUEUED"),
+        ("DBSIZE", "+QUEUED"),
+        ("INFO keyspace", "+QUEUED"),
+        ("INFO everything", "+QUEUED"),
+        ("MEMORY USAGE k", "+QUEUED"),
+        ("OBJECT ENCODING k", "+QUEUED"),
+        ("RANDOMKEY", "+QUEUED"),
+        ("LASTSAVE", "+QUEUED"),
+        ("CONFIG GET save", "+QUEUED"),
+        ("COMMAND COUNT", "+QUEUED"),
+        ("CLIENT LIST", "+QUEUED"),
+        ("SLOWLOG LEN", "+QUEUED"),
+    ]);
+    let reply = client.run("EXEC");
+    assert!(reply.starts_with("[:0, :1, "), "{reply}");
+}

@@ -340,7 +340,7 @@ fn shutdown(_: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisEr
 fn info_command(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let sections: Vec<_> =
         args.iter().skip(1).map(|section| String::from_utf8_lossy(section).to_ascii_lowercase()).collect();
-    Ok(Reply::Verbatim(*b"txt", info::render(cx.server, &sections).into()))
+    Ok(Reply::Verbatim(*b"txt", info::render(cx.server, &sections, cx.session.may_wait).into()))
 }
 
 fn lolwut(_: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisError> {

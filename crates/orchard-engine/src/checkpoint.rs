@@ -114,11 +114,8 @@ impl Engine {
     /// deleted since.
     pub fn wants_checkpoint(&self) -> bool {
         let used = self.stats.log_used_bytes.load(Ordering::Relaxed);
-        let (live, purged) = {
-            let core = self.core.lock();
-            let live = u64::try_from(core.counts.key_bytes + core.counts.value_bytes).unwrap_or(0);
-            (live, core.purge.len() as u64)
-        };
+        let live = self.counts.lock().bytes();
+        let purged = self.core.lock().purge.len() as u64;
         let enough = match self.progress.durability() {
             // Nobody counts on the log: a longer one saves half of the writing, and costs time at an open only.
             Durability::None => self.options.checkpoint_log_bytes.saturating_mul(2).max(live),
@@ -365,10 +362,7 @@ impl Engine {
         if merging.is_none() {
             let segments = self.live_segments();
             let metas: Vec<_> = segments.iter().map(|segment| segment.meta().clone()).collect();
-            let live = {
-                let core = self.core.lock();
-                u64::try_from(core.counts.key_bytes + core.counts.value_bytes).unwrap_or(0)
-            };
+            let live = self.counts.lock().bytes();
             let horizon = self.horizon();
             let Some(plan) = compaction::plan(&metas, live, horizon, plan) else { return Ok(false) };
             let number = self.take_segment_number();

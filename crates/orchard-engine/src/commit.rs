@@ -13,7 +13,6 @@ use crate::mutants::{self, Mutant};
 use crate::ranges::{Erased, Ranges};
 use crate::snapshot::SnapshotPin;
 use crate::state::Entries;
-use crate::times::TimeIndex;
 use crate::wal::log::{CommitLog, LogError};
 use crate::wal::{Group, record};
 use orchard_map::MapWriter;
@@ -61,6 +60,11 @@ impl Counts {
         self.key_bytes += effects.key_bytes;
         self.value_bytes += effects.value_bytes;
     }
+
+    /// Bytes of keys and values.
+    pub fn bytes(&self) -> u64 {
+        u64::try_from(self.key_bytes + self.value_bytes).unwrap_or(0)
+    }
 }
 
 /// The state behind the commit lock.
@@ -73,16 +77,12 @@ pub struct Core {
     pub(crate) reserved_index: u64,
     pub(crate) open: Option<Group>,
     pub(crate) sealed: VecDeque<Group>,
-    pub(crate) counts: Counts,
     pub(crate) orphans: OrphansDue,
-    pub(crate) times: TimeIndex,
     /// Deletes at or before this may be forgotten.
     pub(crate) floor: Versionstamp,
     /// Tombstones that segments hold, to leave memory: flat key, stamp.
     pub(crate) purge: VecDeque<(Vec<u8>, u64)>,
     pub(crate) is_closed: bool,
-    /// The log has no space; only deletes are taken.
-    pub(crate) is_disk_full: bool,
     pub(crate) spare_buffers: Vec<Vec<u8>>,
 }
 
@@ -117,7 +117,7 @@ impl Core {
             payload: self.spare_buffers.pop().unwrap_or_default(),
         };
         self.next_index += 1;
-        self.times.note(group.log_time, Versionstamp::new(group.index, 0));
+        engine.times.note(group.log_time, Versionstamp::new(group.index, 0));
         let place = (group.index, group.log_time, 0);
         self.open = Some(group);
         place
@@ -128,9 +128,9 @@ impl Core {
         if erased.is_empty() {
             return;
         }
-        let mut expiry = engine.expiry.lock();
+        let (mut counts, mut expiry) = (engine.counts.lock(), engine.expiry.lock());
         for erased in erased {
-            erased.settle(&mut self.counts, &mut expiry, &mut self.orphans);
+            erased.settle(&mut counts, &mut expiry, &mut self.orphans);
             if !engine.keeps_log() {
                 self.purge.push_back((erased.key, erased.stamp));
             }
@@ -154,13 +154,13 @@ impl Core {
             undone.push((version.key().to_vec(), newest.as_ref().map(live), kept.as_ref().map(live)));
             ControlFlow::Continue(())
         });
-        let mut expiry = engine.expiry.lock();
+        let (mut counts, mut expiry) = (engine.counts.lock(), engine.expiry.lock());
         for (key, newest, kept) in undone {
             self.map.rollback(&key, visible);
             let entries = i64::from(kept.is_some()) - i64::from(newest.is_some());
-            self.counts.entries += entries;
-            self.counts.key_bytes += entries * key.len() as i64;
-            self.counts.value_bytes +=
+            counts.entries += entries;
+            counts.key_bytes += entries * key.len() as i64;
+            counts.value_bytes +=
                 kept.map_or(0, |(len, _)| len as i64) - newest.map_or(0, |(len, _)| len as i64);
             expiry.change(key, newest.and_then(|(_, at)| at), kept.and_then(|(_, at)| at));
         }
@@ -382,7 +382,7 @@ impl Engine {
         if core.is_closed {
             return refuse(CommitError::Closed);
         }
-        if core.is_disk_full && !deletes {
+        if self.is_disk_full() && !deletes {
             return refuse(CommitError::DiskFull);
         }
         core.make_room(self, bytes.len());
@@ -397,8 +397,7 @@ impl Engine {
         }
         let (index, log_time, count) = core.open_group(self);
         let stamp = Versionstamp::new(index, count as u16);
-        let times = &core.times;
-        let place = Place { stamp, log_time, floor: core.floor, time_of: &|stamp| times.time_of(stamp) };
+        let place = Place { stamp, log_time, floor: core.floor, time_of: &|stamp| self.times.time_of(stamp) };
         let applied = Versionstamp::from_raw(self.progress.watermark(Durability::None));
         let token = commit.token.as_ref().map(|token| (token, record::token_hash(bytes)));
         let mut entries = Entries::new(&mut core.map, &mut core.ranges, &self.expiry, &self.apart);
@@ -440,7 +439,7 @@ impl Engine {
         stamp: Versionstamp,
         log_time: UnixMillis,
     ) {
-        core.counts.add(&effects);
+        self.counts.lock().add(&effects);
         core.orphans.add(&effects, stamp.raw());
         if !effects.expiries.is_empty() {
             let mut expiry = self.expiry.lock();
@@ -530,7 +529,7 @@ impl Engine {
                 log.release_reserve();
                 let mut core = self.core.lock();
                 core.roll_back(self);
-                core.is_disk_full = true;
+                self.is_disk_full.store(true, Ordering::SeqCst);
                 // Under the lock: who reads the state behind it knows that it was taken back.
                 self.stats.rollbacks.fetch_add(1, Ordering::SeqCst);
                 drop(core);
@@ -542,7 +541,7 @@ impl Engine {
                 log.release_reserve();
                 let mut core = self.core.lock();
                 core.sealed.push_front(group);
-                core.is_disk_full = true;
+                self.is_disk_full.store(true, Ordering::SeqCst);
                 return Err(CommitError::DiskFull);
             }
             Err(LogError::Failed(error)) => return Err(self.poison(&error.to_string())),
@@ -557,9 +556,9 @@ impl Engine {
         self.company.note_done(u64::from(group.count));
         self.stats.log_bytes.store(log.size_bytes(), Ordering::Relaxed);
         self.stats.log_used_bytes.store(log.used_bytes(), Ordering::Relaxed);
-        let had_space = !self.core.lock().is_disk_full || log.restore_reserve();
+        let had_space = !self.is_disk_full() || log.restore_reserve();
         let mut core = self.core.lock();
-        core.is_disk_full = !had_space;
+        self.is_disk_full.store(!had_space, Ordering::SeqCst);
         let mut payload = group.payload;
         if payload.capacity() <= 2 * limits::GROUP_SIZE_BYTES_MAX && core.spare_buffers.len() < 4 {
             payload.clear();
@@ -605,8 +604,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::log_step`].
     pub fn idle_step(&self) -> Result<bool, CommitError> {
-        let is_disk_full = self.core.lock().is_disk_full;
-        if is_disk_full {
+        if self.is_disk_full() {
             // Commits are refused, so none of them will.
             self.reserve_indexes()?;
             // What only the feed needs makes room; if there is none even for a manifest without it, it stays.
@@ -620,7 +618,7 @@ impl Engine {
             if !core.is_idle()
                 || !self.keeps_log()
                 || core.is_closed
-                || (has_sealed_end && !core.is_disk_full)
+                || (has_sealed_end && !self.is_disk_full())
                 || core.next_index + 1 >= core.reserved_index
             {
                 return Ok(false);

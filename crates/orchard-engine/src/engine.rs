@@ -7,7 +7,7 @@
 
 use crate::checkpoint::Merging;
 use crate::collections::{CollectionIds, EraseAt};
-use crate::commit::Core;
+use crate::commit::{Core, Counts};
 use crate::compaction::PlanOptions;
 use crate::company::Company;
 use crate::count::Apart;
@@ -23,13 +23,14 @@ use crate::segment::Segment;
 use crate::snapshot::{SnapshotPin, Snapshots};
 use crate::stats::{EngineStats, Stats};
 use crate::tail::Tail;
+use crate::times::TimeIndex;
 use crate::wal::log::{FileLog, LogOptions};
 use orchard_env::{DiskLock, Env};
 use orchard_map::MapReader;
 use orchard_types::{Commit, Durability, UnixMillis, Versionstamp};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 
 /// Old versions freed in one round of upkeep, and under one hold of the commit lock.
@@ -150,6 +151,11 @@ pub struct Engine {
     pub(crate) core: Mutex<Core>,
     pub(crate) stats: Stats,
     pub(crate) company: Company,
+    pub(crate) times: TimeIndex,
+    /// Changed under the commit lock, read by anybody. Locked before `expiry`.
+    pub(crate) counts: Mutex<Counts>,
+    /// The log has no space; only deletes are taken. Changed under the commit lock.
+    pub(crate) is_disk_full: AtomicBool,
     pub(crate) written_time_ms: AtomicU64,
     /// History begins here; `u64::MAX`: with the oldest snapshot.
     pub(crate) history_from: AtomicU64,
@@ -238,7 +244,7 @@ impl Engine {
     pub fn snapshot_at(&self, at: Versionstamp) -> Result<SnapshotPin, ReadError> {
         let core = self.core.lock();
         let pin = self.snapshots.register(self.env.clock.monotonic_ns(), true, || {
-            (at.raw().min(self.progress.visible()), core.times.time_of(at))
+            (at.raw().min(self.progress.visible()), self.times.time_of(at))
         });
         drop(core);
         if pin.stamp() < self.progress.visible() && pin.stamp() < self.stats.pruned_to.load(Ordering::SeqCst)
@@ -250,7 +256,7 @@ impl Engine {
 
     /// The newest version at or before `time`, in steps of a second.
     pub fn version_at(&self, time: UnixMillis) -> Option<Versionstamp> {
-        self.core.lock().times.version_at(time).map(|stamp| stamp.min(self.visible()))
+        self.times.version_at(time).map(|stamp| stamp.min(self.visible()))
     }
 
     /// Stamp and time of a read now. The caller has pinned the map, or holds the snapshot registry.
@@ -381,7 +387,7 @@ impl Engine {
 
     /// The log time of a version, or an earlier one by less than a second where it is not known exactly.
     pub fn time_of(&self, stamp: Versionstamp) -> UnixMillis {
-        self.core.lock().times.time_of(stamp)
+        self.times.time_of(stamp)
     }
 
     /// Groups written since it was opened.
@@ -401,7 +407,7 @@ impl Engine {
 
     /// Whether writes are refused because the disk is full.
     pub fn is_disk_full(&self) -> bool {
-        self.core.lock().is_disk_full
+        self.is_disk_full.load(Ordering::SeqCst)
     }
 
     /// Writes all groups that wait.
@@ -508,7 +514,10 @@ impl Engine {
         let (all, newest) = {
             let core = self.core.lock();
             let map = core.map.stats();
-            (map.value_bytes + map.nonresident_bytes, u64::try_from(core.counts.value_bytes).unwrap_or(0))
+            (
+                map.value_bytes + map.nonresident_bytes,
+                u64::try_from(self.counts.lock().value_bytes).unwrap_or(0),
+            )
         };
         let old_bytes = all.saturating_sub(newest);
         let history_bytes = self.history_bytes();

@@ -83,10 +83,9 @@ impl Engine {
                 value.data = self.load(&flat, stamp)?;
             }
         }
-        let core = self.core.lock();
         let kept = found.into_iter().map(|(stamp, value)| {
             let versionstamp = Versionstamp::from_raw(stamp);
-            KeptVersion { versionstamp, log_time: core.times.time_of(versionstamp), value }
+            KeptVersion { versionstamp, log_time: self.times.time_of(versionstamp), value }
         });
         Ok(kept.collect())
     }
@@ -109,7 +108,7 @@ impl Engine {
         let visible = self.progress.visible();
         let (_, now) = self.read_point();
         let begin = UnixMillis(now.0.saturating_sub(retention_ms));
-        let by_time = self.core.lock().times.version_before(begin);
+        let by_time = self.times.version_before(begin);
         let by_time = by_time.map_or(from, |version| version.raw().min(visible));
         let by_size = if is_too_large { from + visible.saturating_sub(from) / 2 } else { from };
         self.history_from.fetch_max(by_time.max(by_size), Ordering::SeqCst);
@@ -122,7 +121,7 @@ impl Engine {
         }
         // 0 says that nothing is known.
         let floor = self.history_from.load(Ordering::SeqCst).min(stamp).max(1);
-        let times = self.core.lock().times.since(Versionstamp::from_raw(floor), TIMES_MAX);
+        let times = self.times.since(Versionstamp::from_raw(floor), TIMES_MAX);
         (floor, times)
     }
 

@@ -283,10 +283,10 @@ mod tests {
                         index.due(u64::MAX).map(|(at, key)| (at, key.to_vec())).collect::<Vec<_>>(),
                         index.memory_bytes(),
                     );
-                    assert!(core.counts.entries > 500 && expiry.0.len() > 100);
+                    assert!(engine.counts.lock().entries > 500 && expiry.0.len() > 100);
                     assert_eq!(stats.versions > stats.entries, history_retention_ms > 0);
                     assert_eq!(core.purge.is_empty(), history_retention_ms == 0);
-                    (versions(&engine), core.counts, numbers, bytes, expiry, core.purge.clone())
+                    (versions(&engine), *engine.counts.lock(), numbers, bytes, expiry, core.purge.clone())
                 });
                 assert!(one == three, "seed {seed}, retention {history_retention_ms}");
             }
@@ -302,10 +302,7 @@ mod tests {
         for open_threads in [1, 3] {
             let engine = open(&disk, &EngineOptions { open_threads, ..limit.clone() });
             let stats = engine.core.lock().map.stats();
-            assert_eq!(
-                engine.core.lock().counts.value_bytes as u64,
-                stats.value_bytes + stats.nonresident_bytes
-            );
+            assert_eq!(engine.counts.lock().value_bytes as u64, stats.value_bytes + stats.nonresident_bytes);
             assert!(stats.nonresident_bytes > 0);
             // Short values are never left out.
             let short: usize =

@@ -32,7 +32,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// The feed's tail takes at most this share (1/n) of the memory limit.
 const TAIL_SHARE: u64 = 32;
@@ -506,13 +506,10 @@ fn assemble(
         reserved_index,
         open: None,
         sealed: VecDeque::new(),
-        counts: loading.counts,
         orphans: loading.orphans,
-        times: loading.times,
         floor: loading.floor,
         purge: loading.purge,
         is_closed: false,
-        is_disk_full: false,
         spare_buffers: Vec::new(),
     };
     let log_clock = LogClock::new(env.clock.clone(), last_time);
@@ -541,6 +538,9 @@ fn assemble(
         core: Mutex::new(core),
         stats,
         company: Company::default(),
+        times: loading.times,
+        counts: Mutex::new(loading.counts),
+        is_disk_full: AtomicBool::new(false),
         history_from: AtomicU64::new(match options.history_retention_ms {
             0 => u64::MAX,
             _ => history_from,

@@ -99,7 +99,7 @@ pub struct EngineStats {
     pub disk_full: bool,
 }
 
-/// Entries whose range was deleted and that are not erased yet. The caller holds the commit lock.
+/// Entries whose range was deleted and that are not erased yet; while commits go on, about so many.
 fn covered(engine: &Engine) -> u64 {
     let guard = engine.reader.pin();
     let ranges = engine.ranges.load();
@@ -112,10 +112,10 @@ fn covered(engine: &Engine) -> u64 {
 pub(crate) fn collect(engine: &Engine) -> EngineStats {
     let map = engine.reader.stats();
     let segments = engine.live_segments();
-    let (counts, covered, expiring, disk_full) = {
-        let core = engine.core.lock();
-        (core.counts, covered(engine), engine.expiry.lock().len(), core.is_disk_full)
-    };
+    // Not under the commit lock: a command of `EXEC`, which runs under it, may ask.
+    let counts = *engine.counts.lock();
+    let covered = covered(engine);
+    let expiring = engine.expiry.lock().len();
     let stats = &engine.stats;
     let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     EngineStats {
@@ -143,6 +143,6 @@ pub(crate) fn collect(engine: &Engine) -> EngineStats {
         expiring: expiring as u64,
         recent_sync_ns: load(&stats.recent_sync_ns),
         poisoned: engine.poisoned().map(|why| why.to_string()),
-        disk_full,
+        disk_full: engine.is_disk_full(),
     }
 }

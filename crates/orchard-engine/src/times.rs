@@ -1,6 +1,9 @@
 //! When was which version: a stamp-to-time index in steps of one second.
+//!
+//! It has a lock of its own, so that who asks needs no commit lock, and may hold it. Nothing else is locked within.
 
 use orchard_types::{UnixMillis, Versionstamp};
+use parking_lot::RwLock;
 use std::collections::VecDeque;
 
 /// Length of a step.
@@ -11,42 +14,45 @@ const STEPS_MAX: usize = 86_400;
 /// Pairs of (log time, stamp), both increasing.
 #[derive(Default)]
 pub struct TimeIndex {
-    steps: VecDeque<(UnixMillis, Versionstamp)>,
+    steps: RwLock<VecDeque<(UnixMillis, Versionstamp)>>,
 }
 
 impl TimeIndex {
     /// A group of `time` begins with `stamp`.
-    pub fn note(&mut self, time: UnixMillis, stamp: Versionstamp) {
-        if self.steps.back().is_some_and(|(last, _)| time.0 < last.0.saturating_add(STEP_MS)) {
+    pub fn note(&self, time: UnixMillis, stamp: Versionstamp) {
+        let mut steps = self.steps.write();
+        if steps.back().is_some_and(|(last, _)| time.0 < last.0.saturating_add(STEP_MS)) {
             return;
         }
-        if self.steps.len() >= STEPS_MAX {
+        if steps.len() >= STEPS_MAX {
             let mut keep = false;
             let half = STEPS_MAX / 2;
             let mut position = 0;
-            self.steps.retain(|_| {
+            steps.retain(|_| {
                 position += 1;
                 keep = !keep;
                 keep || position > half
             });
         }
-        self.steps.push_back((time, stamp));
+        steps.push_back((time, stamp));
     }
 
     /// The log time of `stamp`, or an earlier one by less than a step where steps are whole; zero before the first step.
     pub fn time_of(&self, stamp: Versionstamp) -> UnixMillis {
-        let behind = self.steps.partition_point(|(_, first)| *first <= stamp);
-        behind.checked_sub(1).and_then(|at| self.steps.get(at)).map_or(UnixMillis(0), |(time, _)| *time)
+        let steps = self.steps.read();
+        let behind = steps.partition_point(|(_, first)| *first <= stamp);
+        behind.checked_sub(1).and_then(|at| steps.get(at)).map_or(UnixMillis(0), |(time, _)| *time)
     }
 
     /// The newest version that lies before every commit of a time after `time`, as far as steps tell; `None` before the
     /// first step.
     pub fn version_at(&self, time: UnixMillis) -> Option<Versionstamp> {
-        let behind = self.steps.partition_point(|(first, _)| *first <= time);
+        let steps = self.steps.read();
+        let behind = steps.partition_point(|(first, _)| *first <= time);
         if behind == 0 {
             return None;
         }
-        match self.steps.get(behind) {
+        match steps.get(behind) {
             Some((_, next)) => Some(Versionstamp::from_raw(next.raw() - 1)),
             None => Some(Versionstamp::MAX),
         }
@@ -57,16 +63,18 @@ impl TimeIndex {
     /// A version that is not newer than any commit of a time after `time`: at most a step older than it need be; `None`
     /// before the first step.
     pub fn version_before(&self, time: UnixMillis) -> Option<Versionstamp> {
-        let behind = self.steps.partition_point(|(first, _)| *first <= time);
-        behind.checked_sub(1).and_then(|at| self.steps.get(at)).map(|(_, stamp)| *stamp)
+        let steps = self.steps.read();
+        let behind = steps.partition_point(|(first, _)| *first <= time);
+        behind.checked_sub(1).and_then(|at| steps.get(at)).map(|(_, stamp)| *stamp)
     }
 
     /// The steps from the one that `from` lies in, thinned to about `steps_max`.
     pub fn since(&self, from: Versionstamp, steps_max: usize) -> Vec<(u64, u64)> {
-        let first = self.steps.partition_point(|(_, stamp)| *stamp <= from).saturating_sub(1);
-        let kept = self.steps.len() - first;
+        let steps = self.steps.read();
+        let first = steps.partition_point(|(_, stamp)| *stamp <= from).saturating_sub(1);
+        let kept = steps.len() - first;
         let every = kept.div_ceil(steps_max.max(1)).max(1);
-        self.steps.iter().skip(first).step_by(every).map(|(time, stamp)| (time.0, stamp.raw())).collect()
+        steps.iter().skip(first).step_by(every).map(|(time, stamp)| (time.0, stamp.raw())).collect()
     }
 }
 
@@ -76,13 +84,13 @@ mod tests {
 
     #[test]
     fn times_and_versions_answer_each_other() {
-        let mut index = TimeIndex::default();
+        let index = TimeIndex::default();
         assert_eq!(index.version_at(UnixMillis(5)), None);
         for second in 1..200_000u64 {
             index.note(UnixMillis(second * 1_000), Versionstamp::new(second * 10, 0));
             index.note(UnixMillis(second * 1_000 + 500), Versionstamp::new(second * 10 + 5, 0));
         }
-        assert!(index.steps.len() <= STEPS_MAX);
+        assert!(index.steps.read().len() <= STEPS_MAX);
         let stamp = Versionstamp::new(1_999_980, 0);
         assert_eq!(index.time_of(stamp), UnixMillis(199_998_000));
         assert_eq!(index.time_of(Versionstamp::new(1_999_985, 3)), UnixMillis(199_998_000));

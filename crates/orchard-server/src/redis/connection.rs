@@ -7,9 +7,10 @@
 
 use super::blocking::{Blocked, Told};
 use super::clients::Message;
-use super::dispatch::{self, Dispatcher, Stopped};
+use super::dispatch::{Dispatcher, Stopped};
 use super::output::Output;
 use super::pubsub::Kind;
+use super::retry;
 use super::session::Session;
 use crate::Server;
 use bytes::BytesMut;
@@ -201,9 +202,9 @@ impl Connection<'_> {
     fn is_answered(&mut self, told: Told) -> bool {
         let Some(blocked) = &self.blocked else { return false };
         match told {
-            Told::Turn => dispatch::try_again(self.server, &mut self.session, &mut self.output, blocked),
+            Told::Turn => retry::try_again(self.server, &mut self.session, &mut self.output, blocked),
             Told::TimedOut | Told::Ended => {
-                dispatch::give_up(&mut self.session, &mut self.output, told == Told::Ended);
+                retry::give_up(&mut self.session, &mut self.output, told == Told::Ended);
                 true
             }
         }

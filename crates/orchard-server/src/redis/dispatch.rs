@@ -4,7 +4,6 @@
 //!   view, which every write ends.
 //! - What a reply rests on goes with it to the gate: for a write its outcome's stamp, for a read the view's.
 
-use super::blocking::{self, Blocked, Operation};
 use super::calls::Tally;
 use super::command::{self, BLOCKING, Command, Handler, NO_AUTH, NO_MULTI, NOT_QUEUED};
 use super::context::{Context, SessionContext};
@@ -12,17 +11,18 @@ use super::databases;
 use super::direct;
 use super::effects::Effects;
 use super::error::RedisError;
+use super::exec::Exec;
 use super::families;
 use super::notify::{self, Classes};
 use super::observers::Observers;
 use super::output::Output;
 use super::pubsub::Kind;
-use super::session::{Multi, QUEUE_SIZE_BYTES_MAX, ReplyMode, Session};
+use super::session::{QUEUE_SIZE_BYTES_MAX, ReplyMode, Session};
 use crate::Server;
 use bytes::Bytes;
 use orchard_wire::resp::{Args, Batch, OwnedArgs, Reply};
 use orcharddb::{
-    Commit, Durability, Key, Names, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View, tuple,
+    Commit, Durability, Names, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View, tuple,
 };
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
@@ -415,7 +415,7 @@ fn resolve_next(last: (&'static Command, &[u8]), args: Args<'_>) -> Option<&'sta
 }
 
 /// Appends a reply, unless the client wants none.
-fn answer(session: &mut Session, output: &mut Output, reply: &Reply, depends_on: Versionstamp) {
+pub(super) fn answer(session: &mut Session, output: &mut Output, reply: &Reply, depends_on: Versionstamp) {
     match session.reply_mode {
         ReplyMode::On => output.push(reply, session.version, depends_on),
         ReplyMode::Off => {}
@@ -425,7 +425,7 @@ fn answer(session: &mut Session, output: &mut Output, reply: &Reply, depends_on:
 }
 
 /// The messages that tell of keys that a command looks for in vain.
-fn misses(
+pub(super) fn misses(
     classes: Classes,
     tx: &mut Transaction<'_>,
     (database, space): (u32, SpaceId),
@@ -587,242 +587,12 @@ impl Writes<'_> {
 }
 
 /// The reply of a transaction, now that its outcome is known.
-fn conclude(session: &mut Session, submitted: &Submitted, reply: Option<Reply>) -> Reply {
+pub(super) fn conclude(session: &mut Session, submitted: &Submitted, reply: Option<Reply>) -> Reply {
     match &submitted.outcome {
         Ok(placed) => {
             session.note_own(placed.versionstamp, placed.log_time);
             reply.unwrap_or(Reply::None)
         }
         Err(error) => RedisError::from(error.clone()).into(),
-    }
-}
-
-/// Tries once more what a connection waits for; `true` if that is over.
-pub(crate) fn try_again(
-    server: &Server,
-    session: &mut Session,
-    output: &mut Output,
-    blocked: &Blocked<'_>,
-) -> bool {
-    let is_first = |key| server.redis.waiting.is_first(&blocked.waiter, key);
-    if !blocked.wait.keys.iter().any(is_first) {
-        return false;
-    }
-    let notify = Observers::of(server).notify;
-    let effects = Effects::default();
-    let written = Vec::new();
-    let mut again =
-        Again { server, session, output, blocked, written, notify, effects, reply: Ok(None), is_over: false };
-    server.db.pipeline(1, &mut again);
-    let is_over = again.is_over;
-    if is_over && let Operation::Move { to, .. } = &blocked.wait.operation {
-        // Others may wait for what was moved.
-        if let Ok(key) = tuple::name(to) {
-            server.redis.waiting.wake(blocked.wait.space, &key);
-        }
-    }
-    is_over
-}
-
-/// Tells a connection that it waited in vain.
-pub(crate) fn give_up(session: &mut Session, output: &mut Output, with_error: bool) {
-    let reply = match with_error {
-        false => Reply::NullArray,
-        true => Reply::error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
-    };
-    answer(session, output, &reply, Versionstamp::ZERO);
-}
-
-struct Again<'a, 'b> {
-    server: &'a Server,
-    session: &'a mut Session,
-    output: &'a mut Output,
-    blocked: &'a Blocked<'b>,
-    /// Keys that were written, which are looked at first.
-    written: Vec<Key>,
-    notify: Classes,
-    effects: Effects,
-    reply: Result<Option<Reply>, RedisError>,
-    is_over: bool,
-}
-
-impl Pipeline for Again<'_, '_> {
-    fn run(&mut self, _number: usize, tx: &mut Transaction<'_>) {
-        let (server, wait) = (self.server, &self.blocked.wait);
-        let waiter = &self.blocked.waiter;
-        let database = self.session.database;
-        if self.notify.is_any() {
-            tx.start_journal();
-        }
-        let mut cx = Context { server, session: self.session, tx, space: wait.space };
-        let is_first =
-            |at: usize| wait.keys.get(at).is_some_and(|key| server.redis.waiting.is_first(waiter, key));
-        // Redis serves the keys in the order in which they are filled.
-        self.written.extend(waiter.take_written());
-        self.reply = Ok(None);
-        for key in &self.written {
-            if matches!(self.reply, Ok(None)) {
-                let is_this = |at: usize| wait.keys.get(at) == Some(key) && is_first(at);
-                self.reply = blocking::attempt(&mut cx, &wait.operation, true, is_this);
-            }
-        }
-        if matches!(self.reply, Ok(None)) {
-            self.reply = blocking::attempt(&mut cx, &wait.operation, true, is_first);
-        }
-        if self.notify.is_any() {
-            self.effects.clear();
-            let journal = tx.take_journal();
-            if let (Ok(Some(_)), Some((command, args))) = (&self.reply, &wait.command) {
-                let touched = databases::touched(tx, database, journal);
-                self.effects.extend(notify::messages(self.notify, command.name, args.args(), &touched));
-            }
-        }
-        if self.reply.is_err() {
-            tx.clear();
-        }
-    }
-
-    fn done(&mut self, _number: usize, submitted: Submitted) -> ControlFlow<()> {
-        let reply = match std::mem::replace(&mut self.reply, Ok(None)) {
-            Ok(None) if submitted.outcome.is_ok() => return ControlFlow::Continue(()),
-            Ok(reply) => reply,
-            Err(error) => Some(error.into()),
-        };
-        self.is_over = true;
-        if submitted.outcome.is_ok() {
-            self.effects.send(&self.server.redis.pubsub, submitted.depends_on);
-        }
-        let reply = conclude(self.session, &submitted, reply);
-        answer(self.session, self.output, &reply, submitted.depends_on);
-        ControlFlow::Continue(())
-    }
-}
-
-/// A queued transaction on its way through the log.
-struct Exec<'a> {
-    server: &'a Server,
-    session: &'a mut Session,
-    output: &'a mut Output,
-    multi: Multi,
-    reply: Reply,
-    /// Selected when it began.
-    database: u32,
-    notify: Classes,
-}
-
-impl Exec<'_> {
-    fn run_all(&mut self, tx: &mut Transaction<'_>) {
-        self.session.database = self.database;
-        self.session.effects = Some(Effects::default());
-        self.session.may_wait = false;
-        self.reply = match self.watched_is_unchanged(tx) {
-            Err(error) => error.into(),
-            Ok(false) => Reply::NullArray,
-            Ok(true) => {
-                let mut replies = Vec::with_capacity(self.multi.queue.len());
-                for (command, owned) in &self.multi.queue {
-                    replies.push(run_queued(self.server, self.session, tx, command, owned, self.notify));
-                }
-                Reply::Array(replies)
-            }
-        };
-        self.session.may_wait = true;
-        self.note_written(tx);
-    }
-
-    /// Those who wait look first at what was written first.
-    fn note_written(&self, tx: &mut Transaction<'_>) {
-        let waiting = &self.server.redis.waiting;
-        if waiting.is_empty() {
-            return;
-        }
-        let Ok(space) = databases::space_in(tx, self.database) else { return };
-        let wrote =
-            self.multi.queue.iter().filter(|(command, _)| matches!(command.handler, Handler::Write(_)));
-        for name in wrote.flat_map(|(command, owned)| command.key_names(owned.args())) {
-            if let Ok(key) = tuple::name(name) {
-                waiting.note(space, &key);
-            }
-        }
-    }
-
-    fn watched_is_unchanged(&self, tx: &mut Transaction<'_>) -> Result<bool, RedisError> {
-        for watched in &self.session.watched {
-            let space = databases::space_in(tx, watched.database)?;
-            let found = tx.entry_in(space, &watched.key)?.map(|entry| entry.versionstamp);
-            if found != watched.versionstamp {
-                return Ok(false);
-            }
-            // Absent, as it was; it may have been there in between.
-            let kept = self.session.kept.as_ref().filter(|_| found.is_none());
-            if let Some(kept) = kept
-                && tx.is_changed_since(space, &watched.key, watched.seen_at, kept)?
-            {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn tell(&mut self, depends_on: Versionstamp) {
-        let reply = std::mem::replace(&mut self.reply, Reply::None);
-        answer(self.session, self.output, &reply, depends_on);
-    }
-}
-
-fn run_queued(
-    server: &Server,
-    session: &mut Session,
-    tx: &mut Transaction<'_>,
-    command: &Command,
-    owned: &OwnedArgs,
-    notify: Classes,
-) -> Reply {
-    let args = owned.args();
-    let database = session.database;
-    if notify.is_any() {
-        tx.start_journal();
-    }
-    let result = match command.handler {
-        Handler::Session(handler) => handler(&mut SessionContext { server, session }, args),
-        Handler::Read(handler) | Handler::Write(handler) => {
-            let space = match command.handler {
-                Handler::Write(_) => databases::create_in(tx, database),
-                _ => databases::space_in(tx, database),
-            };
-            space.and_then(|space| handler(&mut Context { server, session, tx, space }, args))
-        }
-        Handler::Exec | Handler::Container(_) => Ok(Reply::None),
-    };
-    if notify.is_any() {
-        let journal = tx.take_journal();
-        let touched = databases::touched(tx, database, journal);
-        if let Some(effects) = &mut session.effects {
-            effects.extend(notify::messages(notify, command.name, args, &touched));
-            if notify.tells_misses()
-                && matches!(command.handler, Handler::Read(_))
-                && let Ok(space) = databases::space_in(tx, database)
-            {
-                effects.extend(misses(notify, tx, (database, space), command, args));
-            }
-        }
-    }
-    result.unwrap_or_else(Reply::from)
-}
-
-impl Pipeline for Exec<'_> {
-    fn run(&mut self, _number: usize, tx: &mut Transaction<'_>) {
-        self.run_all(tx);
-    }
-
-    fn done(&mut self, _number: usize, submitted: Submitted) -> ControlFlow<()> {
-        let reply = std::mem::replace(&mut self.reply, Reply::None);
-        let effects = self.session.effects.take();
-        if submitted.outcome.is_ok() {
-            effects.unwrap_or_default().send(&self.server.redis.pubsub, submitted.depends_on);
-        }
-        self.reply = conclude(self.session, &submitted, Some(reply));
-        self.tell(submitted.depends_on);
-        ControlFlow::Continue(())
     }
 }

@@ -2,10 +2,11 @@
 
 use super::REDIS_VERSION;
 use super::databases;
+use super::error::RedisError;
 use crate::Server;
 use crate::redis::DATABASES;
 use orchard_env::ProcessUsage;
-use orcharddb::{Durability, KeyRange, SpaceId, Stats};
+use orcharddb::{Durability, KeyRange, SpaceId, Stats, Transaction};
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
@@ -25,9 +26,8 @@ const SECTIONS: [(&str, &str, bool); 12] = [
     ("keyspace", "Keyspace", true),
 ];
 
-/// The text; `wanted` are names in lower case, none for the usual ones. Counting takes the commit lock: where it is held
-/// already (`may_count` is false), the section of keys is empty.
-pub(crate) fn render(server: &Server, wanted: &[String], may_count: bool) -> String {
+/// The text; `wanted` are names in lower case, none for the usual ones.
+pub(crate) fn render(server: &Server, tx: &mut Transaction<'_>, wanted: &[String]) -> String {
     let takes_all = wanted.iter().any(|name| name == "all" || name == "everything" || name == "default");
     let stats = server.db.stats();
     let mut text = String::new();
@@ -43,7 +43,7 @@ pub(crate) fn render(server: &Server, wanted: &[String], may_count: bool) -> Str
             text.push_str("\r\n");
         }
         text.push_str(&format!("# {title}\r\n"));
-        for (field, value) in fields(name, server, &stats, may_count) {
+        for (field, value) in fields(name, server, tx, &stats) {
             // Writing to a `String` cannot fail.
             let _ = write!(text, "{field}:{value}\r\n");
         }
@@ -53,7 +53,7 @@ pub(crate) fn render(server: &Server, wanted: &[String], may_count: bool) -> Str
 
 type Fields = Vec<(String, String)>;
 
-fn fields(section: &str, server: &Server, stats: &Stats, may_count: bool) -> Fields {
+fn fields(section: &str, server: &Server, tx: &mut Transaction<'_>, stats: &Stats) -> Fields {
     let mut fields = Fields::new();
     let mut add =
         |name: &str, value: &dyn std::fmt::Display| fields.push((name.to_owned(), value.to_string()));
@@ -161,12 +161,11 @@ fn fields(section: &str, server: &Server, stats: &Stats, may_count: bool) -> Fie
             }
         }
         "cluster" => add("cluster_enabled", &0),
-        "keyspace" if may_count => {
+        "keyspace" => {
             for database in 0..DATABASES {
-                let Some(space) = server.db.database(&databases::name(database)).ok().flatten() else {
-                    continue;
-                };
-                let keys = count(server, space);
+                let counted =
+                    databases::space_in(tx, database).and_then(|space| Ok((space, count(tx, space)?)));
+                let Ok((space, keys)) = counted else { continue };
                 if keys > 0 {
                     let (expires, mean) = server.db.engine().expiring(space);
                     let left_ms = mean.0.saturating_sub(server.db.clock_now().0);
@@ -181,8 +180,8 @@ fn fields(section: &str, server: &Server, stats: &Stats, may_count: bool) -> Fie
 }
 
 /// Keys of a database, those too that Redis commands cannot name.
-fn count(server: &Server, space: SpaceId) -> u64 {
-    server.db.count_in(space, &KeyRange::all()).0
+fn count(tx: &mut Transaction<'_>, space: SpaceId) -> Result<u64, RedisError> {
+    Ok(tx.count_in(space, &KeyRange::all())?)
 }
 
 /// `967.05K`.

@@ -53,6 +53,7 @@ mod direct;
 mod dispatch;
 mod effects;
 mod error;
+mod exec;
 mod expired;
 mod expiry;
 mod families;
@@ -65,6 +66,7 @@ mod pause;
 mod pubsub;
 #[cfg(test)]
 mod reference;
+mod retry;
 mod session;
 mod slowlog;
 mod value;

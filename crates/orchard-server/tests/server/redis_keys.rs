@@ -337,6 +337,8 @@ fn what_looks_at_the_server_answers_within_a_transaction() {
     client.check(&[
         ("SET k v", "+OK"),
         ("MULTI", "+OK"),
+        // A write: without one it would run on a view, under no lock.
+        ("SET own v", "+QUEUED"),
         ("OBJECT IDLETIME k", "+QUEUED"),
         ("DBSIZE", "+QUEUED"),
         ("INFO keyspace", "+QUEUED"),
@@ -349,7 +351,23 @@ fn what_looks_at_the_server_answers_within_a_transaction() {
         ("COMMAND COUNT", "+QUEUED"),
         ("CLIENT LIST", "+QUEUED"),
         ("SLOWLOG LEN", "+QUEUED"),
+        ("MEMORY STATS", "+QUEUED"),
+        ("MEMORY DOCTOR", "+QUEUED"),
+        ("CONFIG GET maxmemory", "+QUEUED"),
+        ("CLIENT INFO", "+QUEUED"),
+        ("PUBSUB CHANNELS", "+QUEUED"),
+        ("LATENCY DOCTOR", "+QUEUED"),
+        ("SCAN 0", "+QUEUED"),
+        ("KEYS *", "+QUEUED"),
+        ("WAIT 0 0", "+QUEUED"),
+        ("ROLE", "+QUEUED"),
+        ("BGSAVE", "+QUEUED"),
+        ("BGREWRITEAOF", "+QUEUED"),
+        ("SWAPDB 0 1", "+QUEUED"),
+        ("FLUSHALL", "+QUEUED"),
+        ("DBSIZE", "+QUEUED"),
     ]);
     let reply = client.run("EXEC");
-    assert!(reply.starts_with("[:0, :1, "), "{reply}");
+    assert!(reply.starts_with("[+OK, :0, :2, "), "{reply}");
+    assert!(reply.contains("db0:keys=2,expires=0"), "its own write is counted: {reply}");
 }

@@ -275,11 +275,10 @@ fn object_refcount(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, Re
 fn object_idletime(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let key = cx.key(args.at(2))?;
     let Some(entry) = cx.entry(&key)? else { return Ok(Reply::Null) };
-    // When it was read last is not kept; no later than its last write it was in use. Within EXEC, which holds the commit
-    // lock that the look-up takes, it is in use now.
-    let is_now = !cx.session.may_wait || entry.versionstamp == Versionstamp::MAX;
+    // When it was read last is not kept; no later than its last write it was in use.
+    let written_at = cx.server.db.time_of(entry.versionstamp);
     let idle_ms =
-        if is_now { 0 } else { cx.now().0.saturating_sub(cx.server.db.time_of(entry.versionstamp).0) };
+        if entry.versionstamp == Versionstamp::MAX { 0 } else { cx.now().0.saturating_sub(written_at.0) };
     Ok(Reply::Integer(i64::try_from(idle_ms / 1_000).unwrap_or(i64::MAX)))
 }
 

@@ -33,7 +33,13 @@ pub(super) static FAMILY: Family = Family {
             handler: Handler::Container(COMMAND_COMMANDS),
         },
         container("config", CONFIG_COMMANDS),
-        session("info", -1, ALWAYS, info_command),
+        Command {
+            name: "info",
+            arity: -1,
+            flags: ALWAYS,
+            keys: (0, 0, 0),
+            handler: Handler::Read(info_command),
+        },
         session("lastsave", 1, ALWAYS.and(FAST), lastsave),
         container("latency", LATENCY_COMMANDS),
         session("lolwut", -1, READONLY.and(FAST), lolwut),
@@ -337,10 +343,10 @@ fn shutdown(_: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisEr
 
 // --- the rest ---
 
-fn info_command(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
+fn info_command(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let sections: Vec<_> =
         args.iter().skip(1).map(|section| String::from_utf8_lossy(section).to_ascii_lowercase()).collect();
-    Ok(Reply::Verbatim(*b"txt", info::render(cx.server, &sections, cx.session.may_wait).into()))
+    Ok(Reply::Verbatim(*b"txt", info::render(cx.server, cx.tx, &sections).into()))
 }
 
 fn lolwut(_: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisError> {

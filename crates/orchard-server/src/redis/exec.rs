@@ -1,0 +1,146 @@
+//! `EXEC`: the queue of a transaction, run as one commit under one hold of the commit lock.
+//!
+//! - Nothing that a queued command asks may take that lock once more: it reads through the transaction.
+
+use super::command::{Command, Handler};
+use super::context::{Context, SessionContext};
+use super::databases;
+use super::dispatch::{answer, conclude, misses};
+use super::effects::Effects;
+use super::error::RedisError;
+use super::notify::{self, Classes};
+use super::output::Output;
+use super::session::{Multi, Session};
+use crate::Server;
+use orchard_wire::resp::{OwnedArgs, Reply};
+use orcharddb::{Pipeline, Submitted, Transaction, Versionstamp, tuple};
+use std::ops::ControlFlow;
+
+/// A queued transaction on its way through the log.
+pub(super) struct Exec<'a> {
+    pub(super) server: &'a Server,
+    pub(super) session: &'a mut Session,
+    pub(super) output: &'a mut Output,
+    pub(super) multi: Multi,
+    pub(super) reply: Reply,
+    /// Selected when it began.
+    pub(super) database: u32,
+    pub(super) notify: Classes,
+}
+
+impl Exec<'_> {
+    pub(super) fn run_all(&mut self, tx: &mut Transaction<'_>) {
+        self.session.database = self.database;
+        self.session.effects = Some(Effects::default());
+        self.session.may_wait = false;
+        self.reply = match self.watched_is_unchanged(tx) {
+            Err(error) => error.into(),
+            Ok(false) => Reply::NullArray,
+            Ok(true) => {
+                let mut replies = Vec::with_capacity(self.multi.queue.len());
+                for (command, owned) in &self.multi.queue {
+                    replies.push(run_queued(self.server, self.session, tx, command, owned, self.notify));
+                }
+                Reply::Array(replies)
+            }
+        };
+        self.session.may_wait = true;
+        self.note_written(tx);
+    }
+
+    /// Those who wait look first at what was written first.
+    fn note_written(&self, tx: &mut Transaction<'_>) {
+        let waiting = &self.server.redis.waiting;
+        if waiting.is_empty() {
+            return;
+        }
+        let Ok(space) = databases::space_in(tx, self.database) else { return };
+        let wrote =
+            self.multi.queue.iter().filter(|(command, _)| matches!(command.handler, Handler::Write(_)));
+        for name in wrote.flat_map(|(command, owned)| command.key_names(owned.args())) {
+            if let Ok(key) = tuple::name(name) {
+                waiting.note(space, &key);
+            }
+        }
+    }
+
+    fn watched_is_unchanged(&self, tx: &mut Transaction<'_>) -> Result<bool, RedisError> {
+        for watched in &self.session.watched {
+            let space = databases::space_in(tx, watched.database)?;
+            let found = tx.entry_in(space, &watched.key)?.map(|entry| entry.versionstamp);
+            if found != watched.versionstamp {
+                return Ok(false);
+            }
+            // Absent, as it was; it may have been there in between.
+            let kept = self.session.kept.as_ref().filter(|_| found.is_none());
+            if let Some(kept) = kept
+                && tx.is_changed_since(space, &watched.key, watched.seen_at, kept)?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn tell(&mut self, depends_on: Versionstamp) {
+        let reply = std::mem::replace(&mut self.reply, Reply::None);
+        answer(self.session, self.output, &reply, depends_on);
+    }
+}
+
+fn run_queued(
+    server: &Server,
+    session: &mut Session,
+    tx: &mut Transaction<'_>,
+    command: &Command,
+    owned: &OwnedArgs,
+    notify: Classes,
+) -> Reply {
+    let args = owned.args();
+    let database = session.database;
+    if notify.is_any() {
+        tx.start_journal();
+    }
+    let result = match command.handler {
+        Handler::Session(handler) => handler(&mut SessionContext { server, session }, args),
+        Handler::Read(handler) | Handler::Write(handler) => {
+            let space = match command.handler {
+                Handler::Write(_) => databases::create_in(tx, database),
+                _ => databases::space_in(tx, database),
+            };
+            space.and_then(|space| handler(&mut Context { server, session, tx, space }, args))
+        }
+        Handler::Exec | Handler::Container(_) => Ok(Reply::None),
+    };
+    if notify.is_any() {
+        let journal = tx.take_journal();
+        let touched = databases::touched(tx, database, journal);
+        if let Some(effects) = &mut session.effects {
+            effects.extend(notify::messages(notify, command.name, args, &touched));
+            if notify.tells_misses()
+                && matches!(command.handler, Handler::Read(_))
+                && let Ok(space) = databases::space_in(tx, database)
+            {
+                effects.extend(misses(notify, tx, (database, space), command, args));
+            }
+        }
+    }
+    result.unwrap_or_else(Reply::from)
+}
+
+impl Pipeline for Exec<'_> {
+    fn run(&mut self, _number: usize, tx: &mut Transaction<'_>) {
+        self.run_all(tx);
+    }
+
+    fn done(&mut self, _number: usize, submitted: Submitted) -> ControlFlow<()> {
+        let reply = std::mem::replace(&mut self.reply, Reply::None);
+        let effects = self.session.effects.take();
+        if submitted.outcome.is_ok() {
+            effects.unwrap_or_default().send(&self.server.redis.pubsub, submitted.depends_on);
+        }
+        self.reply = conclude(self.session, &submitted, Some(reply));
+        self.tell(submitted.depends_on);
+        ControlFlow::Continue(())
+    }
+}

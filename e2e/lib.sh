@@ -32,6 +32,30 @@ finish() {
 }
 trap finish EXIT
 
+# Clients as they come from their registries, outside the tree: node_clients FILE.. (package.json and its lock among them)
+# installs into $work/npm, python_clients REQUIREMENTS into $work/python.
+node_clients() {
+    mkdir "$work/npm"
+    cp "$@" "$work/npm/"
+    npm install --prefix "$work/npm" --no-audit --no-fund --silent >>"$work/log" 2>&1 || { tail -20 "$work/log"; exit 1; }
+}
+
+python_clients() {
+    python3 -m venv "$work/python"
+    "$work/python/bin/pip" install -q --disable-pip-version-check -r "$1"
+}
+
+# run WHAT COMMAND..: it has $ADDRESS, and says "N checks".
+run() {
+    echo "$1"
+    shift
+    ADDRESS=$address timeout 60 "$@" >"$work/said" 2>&1 || { tail -40 "$work/said"; exit 1; }
+    count=$(sed -n 's/^\([0-9]*\) checks$/\1/p' "$work/said")
+    [ -n "$count" ] || { echo "FAILED: it counted no checks"; tail -40 "$work/said"; exit 1; }
+    echo "$count checks"
+    checks=$((checks + count))
+}
+
 # is WHAT EXPECTED ACTUAL
 is() {
     checks=$((checks + 1))

@@ -6,23 +6,9 @@ done
 here=$(cd "$(dirname "$0")/.." && pwd)
 export DENO_KV_ACCESS_TOKEN=anything TZ=UTC DENO_DIR="$work/deno" DENO_NO_UPDATE_CHECK=1 NO_COLOR=1
 
-# The clients as they come from their registries, outside the tree.
-mkdir "$work/npm"
-cp "$here"/node/* "$work/npm/"
-npm install --prefix "$work/npm" --no-audit --no-fund --silent >>"$work/log" 2>&1 || { tail -20 "$work/log"; exit 1; }
+node_clients "$here"/node/*
+python_clients "$here/python/requirements.txt"
 deno() { node "$work/npm/node_modules/deno/bin.cjs" "$@"; }
-python3 -m venv "$work/python"
-"$work/python/bin/pip" install -q --disable-pip-version-check -r "$here/python/requirements.txt"
-
-run() {
-    echo "$1"
-    shift
-    ADDRESS=$address timeout 60 "$@" >"$work/said" 2>&1 || { tail -40 "$work/said"; exit 1; }
-    count=$(sed -n 's/^\([0-9]*\) checks$/\1/p' "$work/said")
-    [ -n "$count" ] || { echo "FAILED: it counted no checks"; tail -40 "$work/said"; exit 1; }
-    echo "$count checks"
-    checks=$((checks + count))
-}
 
 start --data "$work/one"
 run "Deno $(deno --version | sed -n 's/^deno \([^ ]*\).*/\1/p')" \

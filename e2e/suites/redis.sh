@@ -6,22 +6,8 @@ for program in redis-server redis-cli redis-benchmark node npm python3; do
     command -v $program >/dev/null || { echo "FAILED: this suite needs $program (Debian: redis-server, redis-tools)"; exit 1; }
 done
 
-# The clients as they come from their registries, outside the tree.
-mkdir "$work/npm"
-cp "$here"/clients/*.json "$here"/clients/*.mjs "$work/npm/"
-npm install --prefix "$work/npm" --no-audit --no-fund --silent >>"$work/log" 2>&1 || { tail -20 "$work/log"; exit 1; }
-python3 -m venv "$work/python"
-"$work/python/bin/pip" install -q --disable-pip-version-check -r "$here/clients/requirements.txt"
-
-run() {
-    echo "$1"
-    shift
-    ADDRESS=$address timeout 60 "$@" >"$work/said" 2>&1 || { tail -40 "$work/said"; exit 1; }
-    count=$(sed -n 's/^\([0-9]*\) checks$/\1/p' "$work/said")
-    [ -n "$count" ] || { echo "FAILED: it counted no checks"; tail -40 "$work/said"; exit 1; }
-    echo "$count checks"
-    checks=$((checks + count))
-}
+node_clients "$here"/clients/*.json "$here"/clients/*.mjs
+python_clients "$here/clients/requirements.txt"
 
 start --memory
 port=${address##*:}

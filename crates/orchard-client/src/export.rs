@@ -3,7 +3,7 @@
 use crate::error::ClientError;
 use crate::remote::lines::Lines;
 use crate::remote::record_to_entry;
-use crate::{Backend, Client, CommitOptions, Window, version_of};
+use crate::{Backend, Client, CommitOptions, Window, within};
 use bytes::Bytes;
 use hyper::Method;
 use orchard_wire::entry_json::{self, ExportLine, Piece};
@@ -31,18 +31,13 @@ impl Client {
     pub async fn export(
         &self,
         range: KeyRange,
-        mut options: ScanOptions,
+        options: ScanOptions,
         window: Window,
     ) -> Result<Export, ClientError> {
         match &self.backend {
             Backend::Local(db) => {
                 let space = self.space_for_read(db)?;
-                if let Some(since) = window.since {
-                    options.since = Some(version_of(db, since)?);
-                }
-                if let Some(until) = window.until {
-                    options.until = Some(version_of(db, until)?);
-                }
+                let options = within(db, options, window)?;
                 let snapshot = db.snapshot();
                 let versionstamp = snapshot.versionstamp();
                 let export = snapshot.export_in(space, range, options);

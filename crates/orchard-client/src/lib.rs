@@ -299,18 +299,13 @@ impl Client {
     pub async fn scan_window(
         &self,
         range: KeyRange,
-        mut options: ScanOptions,
+        options: ScanOptions,
         window: Window,
     ) -> Result<Entries, ClientError> {
         match &self.backend {
             Backend::Local(db) => {
                 let space = self.space_for_read(db)?;
-                if let Some(since) = window.since {
-                    options.since = Some(version_of(db, since)?);
-                }
-                if let Some(until) = window.until {
-                    options.until = Some(version_of(db, until)?);
-                }
+                let options = within(db, options, window)?;
                 Ok(Entries::local(&db.snapshot(), space, range, options))
             }
             Backend::Remote(remote) => {
@@ -429,6 +424,17 @@ fn version_of(db: &Db, moment: Moment) -> Result<Versionstamp, ClientError> {
     };
     let too_old = || orcharddb::Error::Read(orcharddb::ReadError::SnapshotTooOld);
     Ok(db.version_at(time).ok_or_else(too_old)?)
+}
+
+/// What of a scan lies in a window of time or versions.
+fn within(db: &Db, mut options: ScanOptions, window: Window) -> Result<ScanOptions, ClientError> {
+    if let Some(since) = window.since {
+        options.since = Some(version_of(db, since)?);
+    }
+    if let Some(until) = window.until {
+        options.until = Some(version_of(db, until)?);
+    }
+    Ok(options)
 }
 
 fn local_stats(db: &Db) -> Json {

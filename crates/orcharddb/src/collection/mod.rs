@@ -21,6 +21,7 @@ mod look;
 mod random;
 mod set;
 mod shown;
+mod state;
 mod step;
 mod view;
 mod zset;

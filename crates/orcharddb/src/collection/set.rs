@@ -1,20 +1,14 @@
 //! Sets: names, each once.
 
-use super::layout::{self, BY_NAME, Layout};
+use super::layout::{self, BY_NAME};
 use super::random;
+use super::state::State;
 use super::view::View;
 use crate::error::Error;
 use crate::scan::ScanOptions;
 use crate::transaction::Transaction;
 use bytes::Bytes;
 use orchard_types::{CollectionId, Expiry, Key, SpaceId, Value, ValueType};
-
-#[derive(Debug, Clone)]
-enum State {
-    /// In order.
-    Packed(Vec<Bytes>),
-    Elements(CollectionId, u64),
-}
 
 /// A set, read through a snapshot or a transaction. It is absent exactly if it is empty.
 ///
@@ -32,33 +26,18 @@ pub struct Set<V> {
     view: V,
     space: SpaceId,
     key: Key,
-    state: State,
+    state: State<Bytes>,
 }
 
 impl<V: View> Set<V> {
     pub(super) fn open(mut view: V, space: SpaceId, key: Key) -> Result<Set<V>, Error> {
-        let state = match view.entry(space, &key)? {
-            None => State::Packed(Vec::new()),
-            Some(entry) => match layout::open(&entry, ValueType::Set)? {
-                Layout::Packed(mut reader) => {
-                    let mut names = Vec::new();
-                    while !reader.is_empty() {
-                        names.push(reader.name()?);
-                    }
-                    State::Packed(names)
-                }
-                Layout::Elements(id, count, _) => State::Elements(id, count),
-            },
-        };
+        let state = State::open(&mut view, space, &key, ValueType::Set, |reader| reader.name())?;
         Ok(Set { view, space, key, state })
     }
 
     /// Number of members.
     pub fn len(&self) -> u64 {
-        match &self.state {
-            State::Packed(names) => names.len() as u64,
-            State::Elements(_, count) => *count,
-        }
+        self.state.len()
     }
 
     /// Whether there are none.
@@ -68,7 +47,7 @@ impl<V: View> Set<V> {
 
     /// Whether the set is one value.
     pub fn is_packed(&self) -> bool {
-        matches!(self.state, State::Packed(_))
+        self.state.is_packed()
     }
 
     /// Whether `name` is a member.

@@ -4,10 +4,11 @@
 //!   equal scores and by rank are ranges of keys.
 //! - Finding a rank costs the way from the nearer end; a range by rank costs that and what it returns.
 
-use super::layout::{self, BY_NAME, BY_SCORE, Layout};
+use super::layout::{self, BY_NAME, BY_SCORE};
 use super::list::clamp;
 use super::look::ZPage;
 use super::random;
+use super::state::State;
 use super::view::View;
 use crate::error::{CollectionError, Error};
 use crate::scan::ScanOptions;
@@ -20,13 +21,6 @@ use std::ops::Bound;
 
 /// A name and its score.
 pub type Scored = (Bytes, f64);
-
-#[derive(Debug, Clone)]
-enum State {
-    /// In order.
-    Packed(Vec<Scored>),
-    Elements(CollectionId, u64),
-}
 
 /// What adding a member did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +63,7 @@ pub struct ZSet<V> {
     view: V,
     space: SpaceId,
     key: Key,
-    state: State,
+    state: State<Scored>,
 }
 
 fn order(a: &Scored, b: &Scored) -> Ordering {
@@ -187,29 +181,16 @@ fn behind<T>(id: CollectionId, mut range: KeyRange, page: &ZPage<T>) -> KeyRange
 
 impl<V: View> ZSet<V> {
     pub(super) fn open(mut view: V, space: SpaceId, key: Key) -> Result<ZSet<V>, Error> {
-        let state = match view.entry(space, &key)? {
-            None => State::Packed(Vec::new()),
-            Some(entry) => match layout::open(&entry, ValueType::ZSet)? {
-                Layout::Packed(mut reader) => {
-                    let mut members = Vec::new();
-                    while !reader.is_empty() {
-                        let score = f64::from_le_bytes(reader.word()?);
-                        members.push((reader.name()?, score));
-                    }
-                    State::Packed(members)
-                }
-                Layout::Elements(id, count, _) => State::Elements(id, count),
-            },
-        };
+        let state = State::open(&mut view, space, &key, ValueType::ZSet, |reader| {
+            let score = f64::from_le_bytes(reader.word()?);
+            Ok((reader.name()?, score))
+        })?;
         Ok(ZSet { view, space, key, state })
     }
 
     /// Number of members.
     pub fn len(&self) -> u64 {
-        match &self.state {
-            State::Packed(members) => members.len() as u64,
-            State::Elements(_, count) => *count,
-        }
+        self.state.len()
     }
 
     /// Whether there are none.
@@ -219,7 +200,7 @@ impl<V: View> ZSet<V> {
 
     /// Whether the sorted set is one value.
     pub fn is_packed(&self) -> bool {
-        matches!(self.state, State::Packed(_))
+        self.state.is_packed()
     }
 
     /// The score of a member.

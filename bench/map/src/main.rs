@@ -252,6 +252,8 @@ fn main() {
     let runs = arguments.next().unwrap_or(5);
     let operations = arguments.next().unwrap_or(2_000_000);
     let only = std::env::var("ONLY").ok();
+    // `ROWS=uniform/100/1`: one row, for a profiler.
+    let rows = std::env::var("ROWS").ok();
 
     let keys: Arc<Vec<[u8; 24]>> = Arc::new((0..KEYS).map(key).collect());
     let maps: Vec<(&str, Arc<dyn Map>)> = [
@@ -280,6 +282,10 @@ fn main() {
     for (distribution, zipf) in [("uniform", None), ("zipfian 0.99", Some(&zipf))] {
         for reads_percent in [100, 95, 50] {
             for threads in [1, 2] {
+                let row = format!("{distribution}/{reads_percent}/{threads}");
+                if rows.as_ref().is_some_and(|rows| !row.contains(rows.as_str())) {
+                    continue;
+                }
                 let plans: Vec<Arc<Vec<u64>>> = (0..threads)
                     .map(|thread| Arc::new(plan(thread + 1, operations, zipf, reads_percent)))
                     .collect();

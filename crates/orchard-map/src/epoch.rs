@@ -14,12 +14,15 @@ const SLOTS: usize = 256;
 #[cfg(loom)]
 const SLOTS: usize = 2;
 
+/// Where a reader is pinned: its epoch, or 0.
+pub(crate) type Slot = Padded<AtomicU64>;
+
 /// The current epoch and the slots of the pinned readers.
 pub(crate) struct Epochs {
     current: Padded<AtomicU64>,
     /// Slots from here on were never used, so the writer need not look at them.
     used: Padded<AtomicUsize>,
-    slots: Box<[Padded<AtomicU64>]>,
+    slots: Box<[Slot; SLOTS]>,
 }
 
 impl Epochs {
@@ -27,7 +30,7 @@ impl Epochs {
         Self {
             current: Padded(AtomicU64::new(1)),
             used: Padded(AtomicUsize::new(0)),
-            slots: (0..SLOTS).map(|_| Padded(AtomicU64::new(0))).collect(),
+            slots: Box::new(std::array::from_fn(|_| Padded(AtomicU64::new(0)))),
         }
     }
 
@@ -35,10 +38,11 @@ impl Epochs {
     ///
     /// With every slot taken it waits for one: a pin is meant to be short.
     #[inline]
-    pub(crate) fn pin(&self) -> usize {
-        let mut slot = thread_hint() % SLOTS;
+    pub(crate) fn pin(&self) -> &Slot {
         let mut tries = 0;
+        let mut slot = thread_hint();
         loop {
+            slot %= SLOTS;
             if slot >= self.used.0.load(Ordering::Relaxed) {
                 // Before the swap below: a scan that misses the slot's pin by reading an old
                 // `used` comes before this pin.
@@ -48,9 +52,9 @@ impl Epochs {
             let taken = self.slots[slot].0.compare_exchange(0, epoch, Ordering::SeqCst, Ordering::Relaxed);
             if taken.is_ok() {
                 fence_after_pin();
-                return slot;
+                return &self.slots[slot];
             }
-            slot = (slot + 1) % SLOTS;
+            slot += 1;
             tries += 1;
             if tries % SLOTS == 0 {
                 yield_now();
@@ -60,8 +64,8 @@ impl Epochs {
 
     /// Ends the pin that took `slot`.
     #[inline]
-    pub(crate) fn unpin(&self, slot: usize) {
-        self.slots[slot].0.store(0, Ordering::Release);
+    pub(crate) fn unpin(slot: &Slot) {
+        slot.0.store(0, Ordering::Release);
     }
 
     /// The epoch that blocks are retired under now.
@@ -80,7 +84,7 @@ impl Epochs {
         fence(Ordering::SeqCst);
         let used = self.used.0.load(Ordering::SeqCst);
         let mut oldest = u64::MAX;
-        for slot in &self.slots[..used] {
+        for slot in self.slots.iter().take(used) {
             let epoch = slot.0.load(Ordering::Acquire);
             if epoch != 0 {
                 oldest = oldest.min(epoch);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
+use crate::epoch::{Epochs, Slot};
 use crate::record::Version;
 use crate::shared::Shared;
 use crate::stats::MapStats;
@@ -43,13 +44,13 @@ impl fmt::Debug for MapReader {
 /// A pinned reader. What it returns stays readable as long as it lives.
 pub struct Guard<'r> {
     shared: &'r Shared,
-    slot: usize,
+    slot: &'r Slot,
 }
 
 impl Drop for Guard<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.shared.epochs.unpin(self.slot);
+        Epochs::unpin(self.slot);
     }
 }
 

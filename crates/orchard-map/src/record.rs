@@ -233,6 +233,15 @@ impl<'g> Version<'g> {
         }
     }
 
+    /// Brings in the lines behind the record's first one. Where key and value lie is told by the first line, so that without
+    /// this the value's cache miss would begin when the header's has ended.
+    #[inline(always)]
+    pub(crate) fn prefetch_behind(word: u64) {
+        let record = pointer_in::<u8>(word);
+        prefetch(record.wrapping_add(64));
+        prefetch(record.wrapping_add(128));
+    }
+
     /// Brings the record's first cache lines in, ahead of `key`, `stamp` and `value`.
     #[inline(always)]
     pub(crate) fn prefetch_word(word: u64) {

@@ -47,6 +47,49 @@ fn partition_of(hash: u64) -> usize {
     (hash >> (64 - PARTITION_BITS)) as usize
 }
 
+/// Bits from one slot's answer to the next one's.
+const MATCH_STEP: u32 = 2;
+
+/// The slots of a line whose tag is `tag`, a bit each from the lowest up, [`MATCH_STEP`] bits apart. Without a branch:
+/// which slot it is cannot be predicted.
+#[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+#[inline(always)]
+fn matching_slots(line: &[AtomicU64; LINE_SLOTS], tag: u64) -> u32 {
+    use core::arch::x86_64::*;
+    // SAFETY: every x86-64 has SSE2, and only the line is read. It lies in one line of the cache, so that such a load takes each
+    // of its two words whole, as two relaxed loads would (which the compiler does not join).
+    unsafe {
+        let (words_0, words_2, words_4, words_6): (__m128, __m128, __m128, __m128);
+        core::arch::asm!(
+            "movups {words_0}, [{line}]",
+            "movups {words_2}, [{line} + 16]",
+            "movups {words_4}, [{line} + 32]",
+            "movups {words_6}, [{line} + 48]",
+            line = in(reg) line.as_ptr(),
+            words_0 = out(xmm_reg) words_0,
+            words_2 = out(xmm_reg) words_2,
+            words_4 = out(xmm_reg) words_4,
+            words_6 = out(xmm_reg) words_6,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+        // The upper halves of four words, each with its tag on top; then all eight tags in one register.
+        let upper =
+            |one, other| _mm_srai_epi32::<16>(_mm_castps_si128(_mm_shuffle_ps::<0b11_01_11_01>(one, other)));
+        let tags = _mm_packs_epi32(upper(words_0, words_2), upper(words_4, words_6));
+        let equal = _mm_cmpeq_epi16(tags, _mm_set1_epi16((tag as u16).cast_signed()));
+        _mm_movemask_epi8(equal).cast_unsigned() & 0x5555
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(any(loom, miri)))))]
+#[inline(always)]
+fn matching_slots(line: &[AtomicU64; LINE_SLOTS], tag: u64) -> u32 {
+    let tagged = tag << POINTER_BITS;
+    let matches = |slot: &AtomicU64| u32::from((slot.load(Ordering::Relaxed) ^ tagged) < 1 << POINTER_BITS);
+    // From the last slot down: compares and carries, two instructions a slot.
+    line.iter().rev().fold(0, |matching, slot| (matching << MATCH_STEP) + matches(slot))
+}
+
 /// One partition's table, borrowed from a guard or from the writer.
 #[derive(Clone, Copy)]
 struct Table<'a> {
@@ -78,53 +121,69 @@ impl<'a> Table<'a> {
     }
 
     #[inline(always)]
-    fn line(self, line: usize) -> &'a [AtomicU64] {
+    fn line(self, line: usize) -> &'a [AtomicU64; LINE_SLOTS] {
         debug_assert!(line < self.lines());
         // SAFETY: `home` is below `lines()` for a table that is not empty, and probing wraps there.
-        unsafe { self.slots.get_unchecked(line * LINE_SLOTS..(line + 1) * LINE_SLOTS) }
+        unsafe { &*self.slots.as_ptr().add(line * LINE_SLOTS).cast() }
     }
 
     fn next_line(self, line: usize) -> usize {
         if line + 1 == self.lines() { 0 } else { line + 1 }
     }
 
+    /// Nearly every hit is the first match in its home line, so that alone stands where `find` is called: the fewer
+    /// instructions lie between two look-ups, the more of the next one's cache misses overlap with this one's.
     #[inline(always)]
     fn find(self, hash: u64, key: &[u8]) -> Option<(&'a AtomicU64, Version<'a>)> {
         if self.slots.is_empty() {
             return None;
         }
-        let tag = tag_of(hash);
-        let tagged = tag << POINTER_BITS;
-        let mut line = self.home(hash);
-        loop {
-            let slots = self.line(line);
-            // Without a branch: which slot it is cannot be predicted. From the last slot down, so that
-            // the first one's answer is the lowest bit; compares and carries, two instructions a slot.
-            let mut matching = 0u32;
-            for slot in slots.iter().rev() {
-                let word = slot.load(Ordering::Relaxed);
-                matching = 2 * matching + u32::from((word ^ tagged) < 1 << POINTER_BITS);
+        let line = self.line(self.home(hash));
+        let matching = matching_slots(line, tag_of(hash));
+        if matching != 0 {
+            // SAFETY: `matching` has bits only for the line's slots.
+            let slot = unsafe { line.get_unchecked((matching.trailing_zeros() / MATCH_STEP) as usize) };
+            if let Some(version) = Self::version_in(slot, hash, key) {
+                return Some((slot, version));
             }
+        }
+        self.search(hash, key)
+    }
+
+    /// The version in a slot, if it is of this key.
+    #[inline(always)]
+    fn version_in(slot: &'a AtomicU64, hash: u64, key: &[u8]) -> Option<Version<'a>> {
+        // Once more after the first look, and now with what the record's writer wrote before it.
+        let word = slot.load(Ordering::Acquire);
+        if word >> POINTER_BITS != tag_of(hash) {
+            return None;
+        }
+        Version::prefetch_behind(word);
+        // SAFETY: a tagged slot holds a published record; it lives as the table does.
+        let version = unsafe { Version::from_word(word) };
+        same_key(version.key(), key).then_some(version)
+    }
+
+    /// `find` line by line.
+    #[inline(never)]
+    fn search(self, hash: u64, key: &[u8]) -> Option<(&'a AtomicU64, Version<'a>)> {
+        let mut home = self.home(hash);
+        loop {
+            let line = self.line(home);
+            let mut matching = matching_slots(line, tag_of(hash));
             while matching != 0 {
-                // SAFETY: `matching` has bits only for the line's slots.
-                let slot = unsafe { slots.get_unchecked(matching.trailing_zeros() as usize) };
+                let slot = line.get((matching.trailing_zeros() / MATCH_STEP) as usize)?;
                 matching &= matching - 1;
-                // Again, and now with what the record's writer wrote before it.
-                let word = slot.load(Ordering::Acquire);
-                if word >> POINTER_BITS == tag {
-                    // SAFETY: a tagged slot holds a published record; it lives as the table does.
-                    let version = unsafe { Version::from_word(word) };
-                    if same_key(version.key(), key) {
-                        return Some((slot, version));
-                    }
+                if let Some(version) = Self::version_in(slot, hash, key) {
+                    return Some((slot, version));
                 }
             }
             // Looked at only now, because a hit needs no answer. What has become empty or full since the
             // first look does not matter: a line that was ever full has no empty slot again.
-            if slots.iter().any(|slot| slot.load(Ordering::Relaxed) == 0) {
+            if line.iter().any(|slot| slot.load(Ordering::Relaxed) == 0) {
                 return None;
             }
-            line = self.next_line(line);
+            home = self.next_line(home);
         }
     }
 
@@ -465,4 +524,38 @@ fn grown_lines(lines: usize) -> usize {
 
 fn table_bytes(lines: usize) -> usize {
     lines * LINE_SLOTS * size_of::<AtomicU64>()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[repr(align(64))]
+    struct Line([AtomicU64; LINE_SLOTS]);
+
+    proptest! {
+        #[test]
+        fn a_slot_matches_when_its_tag_does(
+            words in prop::array::uniform8((any::<u64>(), 0..4u64)),
+            few in 0..4u64,
+            any_tag in any::<u64>(),
+        ) {
+            // Few tags, so that they meet, with the sign bit and without; some words are empty or markers.
+            let tag_from = |few: u64| (any_tag & 0x8000) | (2 * few + 1);
+            let line = Line(words.map(|(word, few)| AtomicU64::new(match word % 8 {
+                0 => 0,
+                1 => MARKER,
+                2 => word,
+                _ => (word >> 16) | tag_from(few) << POINTER_BITS,
+            })));
+            let tag = tag_from(few);
+            let mut expected = 0;
+            for (at, slot) in line.0.iter().enumerate() {
+                let is_match = slot.load(Ordering::Relaxed) >> POINTER_BITS == tag;
+                expected |= u32::from(is_match) << (at as u32 * MATCH_STEP);
+            }
+            prop_assert_eq!(matching_slots(&line.0, tag), expected);
+        }
+    }
 }

@@ -74,10 +74,16 @@ fn fill(path: &Path) -> Result<(), Error> {
         })?;
         db.set(key("set")).update(|set| {
             set.extend((0..number).map(|n| format!("m{n}").into()))?;
+            if number > 10 {
+                set.insert_expiring("expires", Expiry::At(UnixMillis(4_102_444_800_000)))?;
+            }
             set.extend(names().into_iter().map(Into::into))
         })?;
         db.zset(key("zset")).update(|zset| {
             zset.extend((0..number).map(|n| (format!("m{n}").into(), (n / 7) as f64 / 3.0)))?;
+            if number > 10 {
+                zset.insert_expiring("expires", 1.0, Expiry::At(UnixMillis(4_102_444_800_000)))?;
+            }
             zset.extend(
                 names()
                     .into_iter()
@@ -107,8 +113,8 @@ fn contents(path: &Path) -> Result<String, Error> {
         let key = |name: &str| [KeyPart::String(name.into()), KeyPart::String(size.into())];
         all += &format!("{:?}\n", db.list(key("list")).range(0, -1)?);
         all += &format!("{:?}\n", db.hash(key("hash")).snapshot()?.page_expiring(None, usize::MAX)?);
-        all += &format!("{:?}\n", db.set(key("set")).members()?);
-        all += &format!("{:?}\n", db.zset(key("zset")).range(0, -1)?);
+        all += &format!("{:?}\n", db.set(key("set")).snapshot()?.page_expiring(None, usize::MAX)?);
+        all += &format!("{:?}\n", db.zset(key("zset")).snapshot()?.range_expiring(0, -1)?);
         let entry = db.get(key("list"))?.expect("it is there");
         all += &format!("{:?}\n", entry.expires_at);
     }
@@ -148,7 +154,8 @@ fn pieces_out_of_order_are_refused() {
     let scratch = Scratch::new();
     let file = scratch.at("pieces.ndjson");
     let line = |offset: u64| {
-        format!("{{\"key\":[\"s\"],\"type\":\"set\",\"offset\":{offset},\"elements\":[\"a\",\"b\"]}}\n")
+        let elements = r#"[{"value":"a","type":"text"},{"value":"b","type":"text"}]"#;
+        format!("{{\"key\":[\"s\"],\"type\":\"list\",\"offset\":{offset},\"elements\":{elements}}}\n")
     };
     fs::write(&file, format!("{{\"key\":[\"k\"],\"value\":1}}\n{}{}", line(0), line(5))).expect("written");
     let failed = run(["import", &file, "--data", &scratch.at("data")]).failed(1);

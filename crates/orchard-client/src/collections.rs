@@ -6,7 +6,9 @@ use bytes::Bytes;
 use hyper::Method;
 use orchard_wire::Kind;
 use orchard_wire::element_json::{self, Shape, Verb};
-use orcharddb::collection::{Elements, Field, Found, Look, Scored, Step, Stepped, ZPage};
+use orcharddb::collection::{
+    Elements, Field, Found, Look, Member, Scored, ScoredMember, Step, Stepped, ZPage,
+};
 use orcharddb::{Expiry, IntoKey, Key, LimitError, Value, limits, tuple};
 use std::ops::Bound;
 
@@ -38,10 +40,13 @@ pub struct ClientZSet(Collection);
 fn number(step: &Step) -> usize {
     match step {
         Step::SetFields(fields) => fields.len(),
+        Step::AddMembers(members) => members.len(),
         Step::DeleteFields(names)
-        | Step::AddMembers(names)
         | Step::RemoveMembers(names)
-        | Step::RemoveScored(names) => names.len(),
+        | Step::RemoveScored(names)
+        | Step::ExpireFields(names, _)
+        | Step::ExpireMembers(names, _)
+        | Step::ExpireScored(names, _) => names.len(),
         Step::AddScored(members) => members.len(),
         _ => 1,
     }
@@ -138,12 +143,20 @@ fn fields(found: Found) -> Vec<Field> {
     if let Elements::Fields(fields) = found.elements { fields } else { Vec::new() }
 }
 
+fn members(found: Found) -> Vec<Member> {
+    if let Elements::Members(members) = found.elements { members } else { Vec::new() }
+}
+
 fn names(found: Found) -> Vec<Bytes> {
-    if let Elements::Members(names) = found.elements { names } else { Vec::new() }
+    members(found).into_iter().map(|member| member.name).collect()
+}
+
+fn scored_members(found: Found) -> Vec<ScoredMember> {
+    if let Elements::Scored(members) = found.elements { members } else { Vec::new() }
 }
 
 fn scored(found: Found) -> Vec<Scored> {
-    if let Elements::Scored(members) = found.elements { members } else { Vec::new() }
+    scored_members(found).into_iter().map(Scored::from).collect()
 }
 
 impl Client {
@@ -335,6 +348,18 @@ impl ClientHash {
         Ok(self.0.step(Step::SetFields(fields)).await?.changed == 1)
     }
 
+    /// Gives fields that are there another expiry, or none of their own ([`Expiry::Never`]); how many are there.
+    ///
+    /// # Errors
+    /// As [`ClientHash::len`].
+    pub async fn expire(
+        &self,
+        fields: impl IntoIterator<Item = Bytes>,
+        expiry: Expiry,
+    ) -> Result<u64, ClientError> {
+        Ok(self.0.step(Step::ExpireFields(fields.into_iter().collect(), expiry)).await?.changed)
+    }
+
     /// Removes fields; how many there were.
     ///
     /// # Errors
@@ -404,7 +429,40 @@ impl ClientSet {
     /// # Errors
     /// As [`ClientSet::len`].
     pub async fn insert(&self, names: impl IntoIterator<Item = Bytes>) -> Result<u64, ClientError> {
-        Ok(self.0.step(Step::AddMembers(names.into_iter().collect())).await?.changed)
+        let members = names.into_iter().map(|name| (name, Expiry::Never));
+        Ok(self.0.step(Step::AddMembers(members.collect())).await?.changed)
+    }
+
+    /// Adds a member that expires of its own; whether it is new.
+    ///
+    /// # Errors
+    /// As [`ClientSet::len`].
+    pub async fn insert_expiring(&self, name: impl Into<Bytes>, expiry: Expiry) -> Result<bool, ClientError> {
+        Ok(self.0.step(Step::AddMembers(vec![(name.into(), expiry)])).await?.changed == 1)
+    }
+
+    /// Gives members another expiry, or none of their own ([`Expiry::Never`]); how many are there.
+    ///
+    /// # Errors
+    /// As [`ClientSet::len`].
+    pub async fn expire(
+        &self,
+        names: impl IntoIterator<Item = Bytes>,
+        expiry: Expiry,
+    ) -> Result<u64, ClientError> {
+        Ok(self.0.step(Step::ExpireMembers(names.into_iter().collect(), expiry)).await?.changed)
+    }
+
+    /// Those of these names that are members, with the times at which they expire of their own.
+    ///
+    /// # Errors
+    /// As [`ClientSet::len`].
+    pub async fn lifetimes(&self, of: impl IntoIterator<Item = Bytes>) -> Result<Vec<Member>, ClientError> {
+        let of: Vec<Bytes> = of.into_iter().collect();
+        if of.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(members(self.0.look(Look::Members(of)).await?))
     }
 
     /// Removes members; how many there were.
@@ -485,7 +543,48 @@ impl ClientZSet {
     /// # Errors
     /// As [`ClientZSet::len`].
     pub async fn insert(&self, members: impl IntoIterator<Item = Scored>) -> Result<u64, ClientError> {
-        Ok(self.0.step(Step::AddScored(members.into_iter().collect())).await?.changed)
+        let members = members.into_iter().map(|(name, score)| (name, score, Expiry::Never));
+        Ok(self.0.step(Step::AddScored(members.collect())).await?.changed)
+    }
+
+    /// Adds a member that expires of its own, or gives it another score; whether it is new.
+    ///
+    /// # Errors
+    /// As [`ClientZSet::len`].
+    pub async fn insert_expiring(
+        &self,
+        name: impl Into<Bytes>,
+        score: f64,
+        expiry: Expiry,
+    ) -> Result<bool, ClientError> {
+        Ok(self.0.step(Step::AddScored(vec![(name.into(), score, expiry)])).await?.changed == 1)
+    }
+
+    /// Gives members another expiry, or none of their own ([`Expiry::Never`]); how many are there.
+    ///
+    /// # Errors
+    /// As [`ClientZSet::len`].
+    pub async fn expire(
+        &self,
+        names: impl IntoIterator<Item = Bytes>,
+        expiry: Expiry,
+    ) -> Result<u64, ClientError> {
+        Ok(self.0.step(Step::ExpireScored(names.into_iter().collect(), expiry)).await?.changed)
+    }
+
+    /// Those of these names that are members, with their scores and the times at which they expire of their own.
+    ///
+    /// # Errors
+    /// As [`ClientZSet::len`].
+    pub async fn lifetimes(
+        &self,
+        of: impl IntoIterator<Item = Bytes>,
+    ) -> Result<Vec<ScoredMember>, ClientError> {
+        let of: Vec<Bytes> = of.into_iter().collect();
+        if of.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(scored_members(self.0.look(Look::Scores(of)).await?))
     }
 
     /// Removes members; how many there were.

@@ -87,6 +87,8 @@ async fn a_hash_has_fields() {
         assert_eq!(hash.get_many(["soon".into()]).await?[0].expires_at, None);
         assert!(hash.set_expiring("gone", 1_i64, Expiry::At(UnixMillis(1))).await?);
         assert_eq!(hash.get("gone").await?, None);
+        assert_eq!(hash.expire(["soon".into(), "no".into()], hour).await?, 1);
+        assert!(hash.get_many(["soon".into()]).await?[0].expires_at.is_some());
         assert_eq!(hash.sum("f1", -2_i64).await?, Value::from(40_i64));
         assert_eq!(hash.sum("new", 0.5).await?, Value::from(0.5));
         assert_eq!(hash.sum("f2", 1_i64).await.expect_err("a float").kind(), Some(Kind::WrongType));
@@ -110,7 +112,18 @@ async fn sets_have_members_and_sorted_sets_scores() {
         assert_eq!(set.page(Some("a".into()), 5).await?, ["b"]);
         assert_eq!((set.remove(["a".into(), "c".into()]).await?, set.len().await?), (1, 1));
 
+        let hour = Expiry::After(DurationMs(3_600_000));
+        assert!(set.insert_expiring("soon", hour).await?);
+        assert!(set.lifetimes(["soon".into()]).await?[0].expires_at.is_some());
+        assert_eq!(set.expire(["soon".into(), "no".into()], Expiry::At(UnixMillis(1))).await?, 1);
+        assert!(!set.contains("soon").await?);
+
         let zset = db.zset("z")?;
+        assert!(zset.insert_expiring("soon", 5.0, hour).await?);
+        assert_eq!(zset.sum("soon", 1.0).await?, 6.0);
+        assert!(zset.lifetimes(["soon".into()]).await?[0].expires_at.is_some());
+        assert_eq!(zset.expire(["soon".into(), "no".into()], Expiry::At(UnixMillis(1))).await?, 1);
+        assert_eq!(zset.score("soon").await?, None);
         let scored = |name: &str, score: f64| (Bytes::from(name.to_owned()), score);
         let members = [scored("a", 1.0), scored("b", 2.5), scored("c", 2.5), scored("d", f64::INFINITY)];
         assert_eq!(zset.insert(members.clone()).await?, 4);

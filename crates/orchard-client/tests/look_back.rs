@@ -5,7 +5,7 @@
 mod common;
 
 use common::everywhere;
-use orchard_client::collection::{Elements, Look};
+use orchard_client::collection::{Elements, Look, Member};
 use orchard_client::{Client, ClientError, FeedKeys, Moment, Watch, WatchEvent, Watched};
 use orchard_wire::Kind;
 use orcharddb::{
@@ -119,7 +119,10 @@ async fn a_view_shows_one_version() {
         let entries = view.scan(KeyRange::all(), ScanOptions::default()).await?.collect().await?;
         assert_eq!(entries.len(), 3);
         let found = view.look("s", &Look::MembersAfter(None, 10)).await?;
-        assert_eq!(found.elements, Elements::Members(vec!["a".into(), "b".into()]));
+        assert_eq!(
+            found.elements,
+            Elements::Members(["a", "b"].map(|name| Member { name: name.into(), expires_at: None }).to_vec())
+        );
         let ahead = Moment::Version(Versionstamp::new(before.index() + 1_000, 0));
         assert_eq!(db.view(ahead).await.err().expect("ahead").kind(), Some(Kind::BadQuery));
         Ok(())

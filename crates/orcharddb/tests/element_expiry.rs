@@ -1,15 +1,17 @@
-//! Fields that expire, against a map, with time moved by hand, across checkpoints and restarts.
+//! Fields and members that expire, against a map, with time moved by hand, across checkpoints and restarts.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
 use bytes::Bytes;
 use orchard_env::{Clock, Env, ManualClock, RealDisk, SystemRandom};
+use orcharddb::collection::{Added, ZPage};
 use orcharddb::{
-    Db, Durability, DurationMs, Error, Expired, Expiry, IntoKey, KeyRange, Options, ScanOptions, SpaceId,
-    UnixMillis, Value, WatchTarget,
+    Db, Durability, DurationMs, Error, Expired, Expiry, IntoKey, Key, KeyRange, Options, ScanOptions,
+    Snapshot, SpaceId, Transaction, UnixMillis, Value, WatchTarget,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -63,11 +65,158 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// What the map stands for. The values of a set's members are all 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Hash,
+    Set,
+    ZSet,
+}
+
+/// An element of any kind.
+type One = (Bytes, (i64, Option<UnixMillis>));
+
+impl Kind {
+    fn value(self, value: u8) -> i64 {
+        if self == Kind::Set { 0 } else { i64::from(value) }
+    }
+
+    fn extend(self, tx: &mut Transaction<'_>, key: Key, all: Vec<(Bytes, i64)>) -> Result<u64, Error> {
+        let space = SpaceId::DEFAULT;
+        match self {
+            Kind::Hash => tx.hash_in(space, key)?.extend(all.into_iter().map(|(name, n)| (name, n.into()))),
+            Kind::Set => tx.set_in(space, key)?.extend(all.into_iter().map(|(name, _)| name)),
+            Kind::ZSet => tx.zset_in(space, key)?.extend(all.into_iter().map(|(name, n)| (name, n as f64))),
+        }
+    }
+
+    fn set(self, tx: &mut Transaction<'_>, key: &Key, one: (Bytes, i64), how: Expiry) -> Result<bool, Error> {
+        let (space, key, (name, n)) = (SpaceId::DEFAULT, key.clone(), one);
+        match self {
+            Kind::Hash => tx.hash_in(space, key)?.set_expiring(name, n, how),
+            Kind::Set => tx.set_in(space, key)?.insert_expiring(name, how),
+            Kind::ZSet => Ok(tx.zset_in(space, key)?.insert_expiring(name, n as f64, how)? == Added::New),
+        }
+    }
+
+    fn expire(self, tx: &mut Transaction<'_>, key: &Key, name: Bytes, how: Expiry) -> Result<bool, Error> {
+        let (space, key) = (SpaceId::DEFAULT, key.clone());
+        match self {
+            Kind::Hash => tx.hash_in(space, key)?.expire(name, how),
+            Kind::Set => tx.set_in(space, key)?.expire(name, how),
+            Kind::ZSet => tx.zset_in(space, key)?.expire(name, how),
+        }
+    }
+
+    fn remove(self, tx: &mut Transaction<'_>, key: &Key, name: &Bytes) -> Result<Option<i64>, Error> {
+        let (space, key) = (SpaceId::DEFAULT, key.clone());
+        Ok(match self {
+            Kind::Hash => tx.hash_in(space, key)?.remove(name)?.map(int),
+            Kind::Set => tx.set_in(space, key)?.remove(name)?.then_some(0),
+            Kind::ZSet => tx.zset_in(space, key)?.remove(name)?.map(|score| score as i64),
+        })
+    }
+
+    /// At most so many elements behind one.
+    fn page(self, view: &Snapshot, key: &str, after: Option<&[u8]>, limit: usize) -> Result<Vec<One>, Error> {
+        Ok(match self {
+            Kind::Hash => {
+                let page = view.hash(key)?.page_expiring(after, limit)?.into_iter();
+                page.map(|field| (field.name, (int(field.value), field.expires_at))).collect()
+            }
+            Kind::Set => {
+                let page = view.set(key)?.page_expiring(after, limit)?.into_iter();
+                page.map(|member| (member.name, (0, member.expires_at))).collect()
+            }
+            Kind::ZSet => {
+                let mut zset = view.zset(key)?;
+                let names = zset.page(after, limit)?.into_iter().map(|(name, _)| name);
+                let members = names.filter_map(|name| zset.get_expiring(name).transpose());
+                let members = members.collect::<Result<Vec<_>, _>>()?.into_iter();
+                members.map(|found| (found.name, (found.score as i64, found.expires_at))).collect()
+            }
+        })
+    }
+
+    fn get(
+        self,
+        view: &Snapshot,
+        key: &str,
+        name: &[u8],
+    ) -> Result<Option<(i64, Option<UnixMillis>)>, Error> {
+        Ok(match self {
+            Kind::Hash => view.hash(key)?.get_expiring(name)?.map(|(value, at)| (int(value), at)),
+            Kind::Set => view.set(key)?.get_expiring(name)?.map(|member| (0, member.expires_at)),
+            Kind::ZSet => {
+                let found = view.zset(key)?.get_expiring(name)?;
+                found.map(|member| (member.score as i64, member.expires_at))
+            }
+        })
+    }
+
+    /// Length, whether there are none, whether it is one value, and a random element.
+    fn look(self, view: &Snapshot, key: &str) -> Result<(u64, bool, bool, Option<Bytes>), Error> {
+        let below = |below| below / 2;
+        Ok(match self {
+            Kind::Hash => {
+                let mut hash = view.hash(key)?;
+                let chosen = hash.random(below)?.map(|(name, _)| name);
+                (hash.len()?, hash.is_empty()?, hash.is_packed(), chosen)
+            }
+            Kind::Set => {
+                let mut set = view.set(key)?;
+                let chosen = set.random(below)?;
+                (set.len()?, set.is_empty()?, set.is_packed(), chosen)
+            }
+            Kind::ZSet => {
+                let mut zset = view.zset(key)?;
+                let chosen = zset.random(below)?.map(|(name, _)| name);
+                (zset.len()?, zset.is_empty()?, zset.is_packed(), chosen)
+            }
+        })
+    }
+
+    /// Entries that each element which stays is.
+    fn entries(self) -> usize {
+        if self == Kind::ZSet { 2 } else { 1 }
+    }
+}
+
+fn int(value: Value) -> i64 {
+    (0..256).find(|n| Value::from(*n) == value).expect("a number")
+}
+
+/// What a sorted set shows in the order of its scores.
+fn check_order(
+    view: &Snapshot,
+    key: &str,
+    model: &BTreeMap<Bytes, (i64, Option<UnixMillis>)>,
+) -> Result<(), Error> {
+    let mut zset = view.zset(key)?;
+    let mut expected: Vec<_> = model.iter().map(|(name, (score, at))| (*score, name.clone(), *at)).collect();
+    expected.sort();
+    let found = zset.range_expiring(0, -1)?.into_iter();
+    let found: Vec<_> = found.map(|one| (one.score as i64, one.name, one.expires_at)).collect();
+    assert_eq!(found, expected);
+    let most = Bound::Excluded(100.0);
+    let below = expected.iter().filter(|(score, ..)| *score < 100).count();
+    assert_eq!(zset.count_by_score(Bound::Unbounded, most)?, below as u64);
+    let page = ZPage { min: Bound::Unbounded, max: most, reverse: true, after: None, limit: 3 };
+    let page: Vec<_> = zset.page_by_score(&page)?.into_iter().map(|one| one.name).collect();
+    let last = expected[..below].iter().rev().take(4).map(|(_, name, _)| name);
+    assert!(page.iter().eq(last), "{page:?}");
+    for number in 0..5 {
+        let rank = expected.iter().position(|(_, one, _)| *one == name(number));
+        assert_eq!(zset.rank(name(number))?, rank.map(|rank| rank as u64));
+    }
+    Ok(())
+}
+
 #[derive(Default, Clone)]
-struct Model(BTreeMap<Bytes, (Value, Option<UnixMillis>)>);
+struct Model(BTreeMap<Bytes, (i64, Option<UnixMillis>)>);
 
 impl Model {
-    fn at(&mut self, now: UnixMillis) -> &mut BTreeMap<Bytes, (Value, Option<UnixMillis>)> {
+    fn at(&mut self, now: UnixMillis) -> &mut BTreeMap<Bytes, (i64, Option<UnixMillis>)> {
         self.0.retain(|_, (_, at)| at.is_none_or(|at| at > now));
         &mut self.0
     }
@@ -79,7 +228,14 @@ fn expiry(ttl: Option<u64>, otherwise: Expiry) -> Expiry {
 
 const NAMES: [&str; 2] = ["hash", "moved"];
 
-fn run(db: &Db, clock: &ManualClock, model: &mut Model, at: &mut usize, step: &Step) -> Result<(), Error> {
+fn run(
+    kind: Kind,
+    db: &Db,
+    clock: &ManualClock,
+    model: &mut Model,
+    at: &mut usize,
+    step: &Step,
+) -> Result<(), Error> {
     let key = NAMES[*at].into_key()?;
     let fields = |first: u8, number: u8| (0..number).map(move |add| name(first.wrapping_add(add)));
     let (_, pending) = db.exclusive(|tx| {
@@ -88,29 +244,26 @@ fn run(db: &Db, clock: &ManualClock, model: &mut Model, at: &mut usize, step: &S
         let changes = changed.at(now);
         match step.clone() {
             Step::Set(first, number, value) => {
-                let value = Value::from(i64::from(value));
+                let value = kind.value(value);
                 let new = fields(first, number).filter(|name| !changes.contains_key(name)).count();
-                let mut hash = tx.hash_in(SpaceId::DEFAULT, key.clone())?;
-                let added = hash.extend(fields(first, number).map(|name| (name, value.clone())))?;
-                assert_eq!(added, new as u64);
-                changes.extend(fields(first, number).map(|name| (name, (value.clone(), None))));
+                let all = fields(first, number).map(|name| (name, value)).collect();
+                assert_eq!(kind.extend(tx, key.clone(), all)?, new as u64);
+                changes.extend(fields(first, number).map(|name| (name, (value, None))));
             }
             Step::SetExpiring(first, number, value, ttl) => {
-                let value = Value::from(i64::from(value));
-                let mut hash = tx.hash_in(SpaceId::DEFAULT, key.clone())?;
+                let value = kind.value(value);
                 for name in fields(first, number) {
-                    let before = changes.get(&name).cloned();
-                    let is_new = hash.set_expiring(name.clone(), value.clone(), expiry(ttl, Expiry::Keep))?;
+                    let before = changes.get(&name).copied();
+                    let is_new = kind.set(tx, &key, (name.clone(), value), expiry(ttl, Expiry::Keep))?;
                     assert_eq!(is_new, before.is_none());
                     let kept = before.and_then(|(_, at)| at);
                     let at = ttl.map_or(kept, |ttl| Some(UnixMillis(now.0 + ttl)));
-                    changes.insert(name, (value.clone(), at));
+                    changes.insert(name, (value, at));
                 }
             }
             Step::Expire(first, number, ttl) => {
-                let mut hash = tx.hash_in(SpaceId::DEFAULT, key.clone())?;
                 for name in fields(first, number) {
-                    let is_there = hash.expire(name.clone(), expiry(ttl, Expiry::Never))?;
+                    let is_there = kind.expire(tx, &key, name.clone(), expiry(ttl, Expiry::Never))?;
                     assert_eq!(is_there, changes.contains_key(&name));
                     if let Some((_, at)) = changes.get_mut(&name) {
                         *at = ttl.map(|ttl| UnixMillis(now.0 + ttl));
@@ -119,9 +272,8 @@ fn run(db: &Db, clock: &ManualClock, model: &mut Model, at: &mut usize, step: &S
                 }
             }
             Step::Remove(first, number) => {
-                let mut hash = tx.hash_in(SpaceId::DEFAULT, key.clone())?;
                 for name in fields(first, number) {
-                    assert_eq!(hash.remove(&name)?, changes.remove(&name).map(|(value, _)| value));
+                    assert_eq!(kind.remove(tx, &key, &name)?, changes.remove(&name).map(|(value, _)| value));
                 }
             }
             Step::Rename | Step::Copy => {
@@ -152,28 +304,30 @@ fn run(db: &Db, clock: &ManualClock, model: &mut Model, at: &mut usize, step: &S
     let snapshot = db.snapshot();
     let mut model = model.clone();
     let model = model.at(snapshot.time());
-    let mut hash = snapshot.hash(NAMES[*at])?;
-    assert_eq!(hash.len()?, model.len() as u64);
-    assert_eq!(hash.is_empty()?, model.is_empty());
+    let (length, is_empty, is_packed, chosen) = kind.look(&snapshot, NAMES[*at])?;
+    assert_eq!(length, model.len() as u64);
+    assert_eq!(is_empty, model.is_empty());
     let (mut all, mut after) = (BTreeMap::new(), None::<Bytes>);
     loop {
-        let fields = hash.page(after.as_deref(), page)?;
-        assert!(fields.len() <= page || hash.is_packed());
-        after = fields.last().map(|(name, _)| name.clone());
-        for (name, value) in fields {
+        let elements = kind.page(&snapshot, NAMES[*at], after.as_deref(), page)?;
+        assert!(elements.len() <= page || is_packed);
+        after = elements.last().map(|(name, _)| name.clone());
+        for (name, value) in elements {
             assert!(all.insert(name, value).is_none(), "each once");
         }
         if after.is_none() {
             break;
         }
     }
-    assert!(all.iter().eq(model.iter().map(|(name, (value, _))| (name, value))));
+    assert_eq!(&all, model);
     for number in 0..20 {
-        assert_eq!(hash.get_expiring(name(number))?, model.get(&name(number)).cloned());
+        assert_eq!(kind.get(&snapshot, NAMES[*at], &name(number))?, model.get(&name(number)).copied());
     }
-    let chosen = hash.random(|below| below / 2)?;
     assert_eq!(chosen.is_none(), model.is_empty());
-    assert!(chosen.is_none_or(|(name, _)| model.contains_key(&name)));
+    assert!(chosen.is_none_or(|name| model.contains_key(&name)));
+    if kind == Kind::ZSet {
+        check_order(&snapshot, NAMES[*at], model)?;
+    }
     Ok(())
 }
 
@@ -192,9 +346,12 @@ fn until(db: &Db, what: impl Fn(&Db) -> bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
     #[test]
-    fn fields_expire_as_those_of_a_map(steps in prop::collection::vec(step(), 1..60)) {
+    fn elements_expire_as_those_of_a_map(
+        kind in prop_oneof![Just(Kind::Hash), Just(Kind::Set), Just(Kind::ZSet)],
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let clock = clock();
         let mut db = open(dir.path(), &clock);
@@ -204,15 +361,16 @@ proptest! {
                 drop(db);
                 db = open(dir.path(), &clock);
             }
-            run(&db, &clock, &mut model, &mut at, step).expect("it works");
+            run(kind, &db, &clock, &mut model, &mut at, step).expect("it works");
         }
         // When all that expires has, what is left is what stays, and nobody waits for anything.
         clock.advance_ms(10_000);
         let stays = model.at(clock.now()).len();
         until(&db, |db| count(db, SpaceId::ALARMS) == 0);
         while db.engine().erase_orphans(7).is_some() {}
-        let hash = db.hash(NAMES[at]).snapshot().expect("a hash");
-        prop_assert_eq!(count(&db, SpaceId::ELEMENTS), if hash.is_packed() { 0 } else { stays });
+        let (_, _, is_packed, _) = kind.look(&db.snapshot(), NAMES[at]).expect("a collection");
+        let entries = if is_packed { 0 } else { stays * kind.entries() };
+        prop_assert_eq!(count(&db, SpaceId::ELEMENTS), entries);
         prop_assert_eq!(db.get(NAMES[at]).expect("it reads").is_none(), stays == 0);
     }
 }

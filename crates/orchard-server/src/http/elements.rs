@@ -32,11 +32,6 @@ pub(super) async fn change(
     parameters.finish()?;
     let space = session.space_for_write(db.as_deref())?;
     session.settle().await?;
-    let always_writes = match &step {
-        Step::Append(_) | Step::Prepend(_) | Step::SumField(..) => true,
-        Step::SetFields(fields) => !fields.is_empty(),
-        _ => false,
-    };
     let database = session.server().db.clone();
     let run = move || {
         let (outcome, pending) = database.exclusive(|tx| {
@@ -45,14 +40,14 @@ pub(super) async fn change(
                 tx.clear();
             }
             // A refusal, too, waits until what it rests on may be told.
-            Ok::<_, orcharddb::Error>(outcome)
+            Ok::<_, orcharddb::Error>((outcome, tx.is_read_only()))
         })?;
         Ok((outcome, pending))
     };
-    let (outcome, pending) = work(if verb.is_pop() { 0 } else { body_bytes(parts) }, run).await?;
-    // What may have changed nothing rests on what others wrote.
-    let has_changed = outcome.as_ref().is_ok_and(|stepped| always_writes || stepped.changed > 0);
-    let pending = if has_changed { pending.with_durability(durability) } else { pending };
+    let ((outcome, is_read_only), pending) =
+        work(if verb.is_pop() { 0 } else { body_bytes(parts) }, run).await?;
+    // What has changed nothing rests on what others wrote.
+    let pending = if is_read_only { pending } else { pending.with_durability(durability) };
     let committed = session.acknowledged(pending).await?;
     let stepped = outcome?;
     if verb.is_pop() && stepped.changed == 0 {

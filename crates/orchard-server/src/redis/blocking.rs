@@ -239,7 +239,7 @@ fn pop_first<'k>(
             PopKind::ZSet => {
                 let zset = unless_waiting(cx.tx.zset_in(cx.space, key), is_waiting)?;
                 let Some(mut zset) = zset else { continue };
-                if !zset.is_empty() && is_free(at) {
+                if !zset.is_empty()? && is_free(at) {
                     return Ok(Some((name, Popped::Scored(zset.pop(count, last)?))));
                 }
             }

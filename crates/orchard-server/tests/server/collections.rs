@@ -87,6 +87,45 @@ fn fields_expire_one_by_one() {
 }
 
 #[test]
+fn members_expire_one_by_one() {
+    let server = TestServer::memory();
+    let body = r#"{"members": ["a", {"member": "b", "expires_at": "2100-01-01T00:00:00Z"}, {"member": "c", "ttl": "1h"}]}"#;
+    assert_eq!(post(&server, "/v1/sets/s/add", body).json()["added"], 3);
+    let all = server.get("/v1/sets/s").json();
+    assert_eq!(all["members"][0], "a");
+    assert_eq!(all["members"][1], json!({"member": "b", "expires_at": "2100-01-01T00:00:00.000Z"}));
+    assert_eq!(server.get("/v1/kv/s").json(), json!(["a", "b", "c"]), "as a value it is its members");
+    let gone = r#"{"members": ["c", "no"], "expires_at": "2000-01-01T00:00:00Z"}"#;
+    let expired = post(&server, "/v1/sets/s/expire", gone).json();
+    assert_eq!((&expired["found"], &expired["length"]), (&json!(1), &json!(2)));
+    assert_eq!(post(&server, "/v1/sets/s/expire", r#"{"members": ["b"]}"#).json()["found"], 1);
+    assert_eq!(server.get("/v1/sets/s").json()["members"], json!(["a", "b"]), "neither expires of its own");
+
+    let body = r#"{"members": [{"member": "a", "score": 2}, {"member": "b", "score": 1, "ttl": "1h"}]}"#;
+    assert_eq!(post(&server, "/v1/zsets/z/add", body).json()["added"], 2);
+    let sum = post(&server, "/v1/zsets/z/sum", r#"{"member": "b", "by": 2}"#).json();
+    assert_eq!(sum["score"], 3);
+    let all = server.get("/v1/zsets/z").json()["members"].clone();
+    assert_eq!(all[0], json!({"member": "a", "score": 2}));
+    assert!(all[1]["expires_at"].is_string(), "a sum leaves it as it is");
+    assert_eq!(server.get("/v1/zsets/z?member=b").json()["members"][0], all[1]);
+    assert_eq!(server.get("/v1/zsets/z?start=-1").json()["members"][0], all[1]);
+    let both = r#"{"members": ["a", "b"], "expires_at": "2000-01-01T00:00:00Z"}"#;
+    assert_eq!(post(&server, "/v1/zsets/z/expire", both).json()["length"], 0);
+    assert_eq!(server.get("/v1/kv/z").status, 404, "all have expired");
+
+    assert_eq!(post(&server, "/v1/hashes/h/set", r#"{"fields": {"a": 1, "b": 2}}"#).status, 200);
+    assert_eq!(
+        post(&server, "/v1/hashes/h/expire", r#"{"fields": ["a", "c"], "ttl": "1h"}"#).json()["found"],
+        1
+    );
+    let fields = server.get("/v1/hashes/h").json()["fields"].clone();
+    assert!(fields[0]["expires_at"].is_string() && fields[1]["expires_at"].is_null());
+    let wrong = post(&server, "/v1/hashes/h/expire", r#"{"members": ["a"]}"#);
+    assert_eq!(wrong.problem(), (400, "bad_json".into()));
+}
+
+#[test]
 fn members_come_and_go() {
     let server = TestServer::memory();
     let add = |body: &str| post(&server, "/v1/sets/colours/add", body).json();

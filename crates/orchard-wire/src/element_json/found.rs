@@ -1,7 +1,7 @@
 //! Elements as they are shown: a page as one JSON object, or an element a line.
 
-use super::step::{write_field, write_scored};
-use super::{Shape, bad, parse_name, parse_score, write_name};
+use super::step::{write_field, write_member, write_scored};
+use super::{Shape, bad, parse_name, parse_score};
 use crate::commit_json::Items;
 use crate::json_text::{self, Object};
 use crate::problem::{Kind, Problem};
@@ -9,8 +9,8 @@ use crate::{entry_json, rfc3339, value_json};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use bytes::Bytes;
-use orcharddb::collection::{Elements, Field, Found, Scored};
-use orcharddb::{Expiry, LimitError, Value, Versionstamp, limits};
+use orcharddb::collection::{Elements, Field, Found, Member, Scored, ScoredMember};
+use orcharddb::{Expiry, LimitError, UnixMillis, Value, Versionstamp, limits};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -51,7 +51,7 @@ pub(super) fn parse_scored_cursor(text: &[u8]) -> Result<Scored, Problem> {
 }
 
 /// Appends each element of `elements` by itself, `between` between two: `{"value", "type"}`, `{"field", "value", "type"}`,
-/// a name or `{"member", "score"}`.
+/// a name (of one that expires of its own an object) or `{"member", "score"}`.
 pub fn write_elements(out: &mut Vec<u8>, elements: &Elements, between: &[u8]) {
     write_each(out, elements, between, value_json::write);
 }
@@ -87,8 +87,13 @@ fn write_each(
                 write_field(out, &field.name, &field.value, expiry, write);
             });
         }
-        Elements::Members(names) => each(out, names, between, |out, name| write_name(out, name)),
-        Elements::Scored(members) => each(out, members, between, write_scored),
+        Elements::Members(members) => each(out, members, between, |out, member| {
+            write_member(out, &member.name, member.expires_at.map_or(Expiry::Never, Expiry::At));
+        }),
+        Elements::Scored(members) => each(out, members, between, |out, member| {
+            let expiry = member.expires_at.map_or(Expiry::Never, Expiry::At);
+            write_scored(out, &member.name, member.score, expiry);
+        }),
     }
 }
 
@@ -109,10 +114,8 @@ pub(crate) fn parse_elements(shape: Shape, raw: &RawValue) -> Result<Elements, P
             typed(json.value, &json.value_type)
         })?),
         Shape::Hash => Elements::Fields(items(raw, |Object(json): Object<FieldJson<'_>>| json.parse())?),
-        Shape::Set => Elements::Members(items(raw, |name: &RawValue| parse_name(name))?),
-        Shape::ZSet => Elements::Scored(items(raw, |Object(json): Object<MemberJson<'_>>| {
-            Ok((parse_name(json.member)?, parse_score(json.score)?))
-        })?),
+        Shape::Set => Elements::Members(items(raw, parse_member)?),
+        Shape::ZSet => Elements::Scored(items(raw, |Object(json): Object<ScoredJson<'_>>| json.parse())?),
     })
 }
 
@@ -151,8 +154,8 @@ pub fn write_page(found: &Found, versionstamp: Versionstamp) -> Vec<u8> {
         let cursor = match &found.elements {
             Elements::Values(_) => None,
             Elements::Fields(fields) => fields.last().map(|field| name_cursor(&field.name)),
-            Elements::Members(names) => names.last().map(|name| name_cursor(name)),
-            Elements::Scored(members) => members.last().map(scored_cursor),
+            Elements::Members(members) => members.last().map(|member| name_cursor(&member.name)),
+            Elements::Scored(members) => members.last().map(|member| scored_cursor(&member.clone().into())),
         };
         if let Some(cursor) = cursor {
             out.extend_from_slice(format!(",\"cursor\":\"{cursor}\"").as_bytes());
@@ -210,21 +213,50 @@ struct FieldJson<'a> {
 
 impl FieldJson<'_> {
     fn parse(&self) -> Result<Field, Problem> {
-        let expires_at = self.expires_at.as_deref().map(rfc3339::parse).transpose();
         Ok(Field {
             name: parse_name(self.field)?,
             value: typed(self.value, &self.value_type)?,
-            expires_at: expires_at.map_err(|why| bad(format!("expires_at: {why}")))?,
+            expires_at: moment(self.expires_at.as_deref())?,
         })
     }
+}
+
+fn moment(text: Option<&str>) -> Result<Option<UnixMillis>, Problem> {
+    text.map(rfc3339::parse).transpose().map_err(|why| bad(format!("expires_at: {why}")))
 }
 
 #[derive(Deserialize)]
 struct MemberJson<'a> {
     #[serde(borrow)]
     member: &'a RawValue,
+    expires_at: String,
+}
+
+/// A name, or an object with the time at which it expires.
+fn parse_member(raw: &RawValue) -> Result<Member, Problem> {
+    match serde_json::from_str(raw.get()) {
+        Ok(Object::<MemberJson<'_>>(json)) => {
+            Ok(Member { name: parse_name(json.member)?, expires_at: moment(Some(&json.expires_at))? })
+        }
+        Err(_) => Ok(Member { name: parse_name(raw)?, expires_at: None }),
+    }
+}
+
+#[derive(Deserialize)]
+struct ScoredJson<'a> {
+    #[serde(borrow)]
+    member: &'a RawValue,
     #[serde(borrow)]
     score: &'a RawValue,
+    #[serde(default)]
+    expires_at: Option<String>,
+}
+
+impl ScoredJson<'_> {
+    fn parse(&self) -> Result<ScoredMember, Problem> {
+        let (name, score) = (parse_name(self.member)?, parse_score(self.score)?);
+        Ok(ScoredMember { name, score, expires_at: moment(self.expires_at.as_deref())? })
+    }
 }
 
 fn typed(raw: &RawValue, value_type: &str) -> Result<Value, Problem> {
@@ -251,13 +283,13 @@ pub fn parse_page(shape: Shape, body: &[u8]) -> Result<Page, Problem> {
             Elements::Fields(json.fields.iter().map(field).collect::<Result<_, Problem>>()?)
         }
         Shape::Set => {
-            Elements::Members(json.members.iter().map(|raw| parse_name(raw)).collect::<Result<_, _>>()?)
+            Elements::Members(json.members.iter().map(|raw| parse_member(raw)).collect::<Result<_, _>>()?)
         }
         Shape::ZSet => {
             let member = |raw: &&RawValue| {
-                let Object(json): Object<MemberJson<'_>> =
+                let Object(json): Object<ScoredJson<'_>> =
                     serde_json::from_str(raw.get()).map_err(|error| bad(error.to_string()))?;
-                Ok((parse_name(json.member)?, parse_score(json.score)?))
+                json.parse()
             };
             Elements::Scored(json.members.iter().map(member).collect::<Result<_, Problem>>()?)
         }

@@ -86,14 +86,20 @@ pub enum Verb {
     DeleteFields,
     /// A number added to a field.
     SumField,
+    /// Fields given other expiries.
+    ExpireFields,
     /// Members added to a set.
     AddMembers,
     /// Members removed from a set.
     RemoveMembers,
+    /// Members of a set given other expiries.
+    ExpireMembers,
     /// Members with scores added to a sorted set.
     AddScored,
     /// Members removed from a sorted set.
     RemoveScored,
+    /// Members of a sorted set given other expiries.
+    ExpireScored,
     /// A number added to a score.
     SumScore,
     /// The member with the lowest score out.
@@ -107,11 +113,14 @@ impl Verb {
     pub const fn shape(self) -> Shape {
         match self {
             Verb::Append | Verb::Prepend | Verb::PopFirst | Verb::PopLast => Shape::List,
-            Verb::SetFields | Verb::DeleteFields | Verb::SumField => Shape::Hash,
-            Verb::AddMembers | Verb::RemoveMembers => Shape::Set,
-            Verb::AddScored | Verb::RemoveScored | Verb::SumScore | Verb::PopLowest | Verb::PopHighest => {
-                Shape::ZSet
-            }
+            Verb::SetFields | Verb::DeleteFields | Verb::SumField | Verb::ExpireFields => Shape::Hash,
+            Verb::AddMembers | Verb::RemoveMembers | Verb::ExpireMembers => Shape::Set,
+            Verb::AddScored
+            | Verb::RemoveScored
+            | Verb::ExpireScored
+            | Verb::SumScore
+            | Verb::PopLowest
+            | Verb::PopHighest => Shape::ZSet,
         }
     }
 
@@ -127,6 +136,7 @@ impl Verb {
             Verb::SumField | Verb::SumScore => "sum",
             Verb::AddMembers | Verb::AddScored => "add",
             Verb::RemoveMembers | Verb::RemoveScored => "remove",
+            Verb::ExpireFields | Verb::ExpireMembers | Verb::ExpireScored => "expire",
             Verb::PopLowest => "pop_lowest",
             Verb::PopHighest => "pop_highest",
         }

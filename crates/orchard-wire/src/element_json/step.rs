@@ -1,12 +1,12 @@
 //! The bodies of changes, and what they answer.
 
-use super::{Pairs, Verb, bad, parse_name, parse_score, write_name, write_score};
+use super::{Pairs, Shape, Verb, bad, parse_name, parse_score, write_name, write_score};
 use crate::commit_json::{self, Items};
 use crate::json_text::{self, Object};
 use crate::problem::Problem;
 use crate::{entry_json, value_json};
 use bytes::Bytes;
-use orcharddb::collection::{Scored, Step, Stepped};
+use orcharddb::collection::{Step, Stepped};
 use orcharddb::{Expiry, LimitError, Value, limits};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -19,7 +19,7 @@ struct FieldsJson<'a> {
     fields: &'a RawValue,
 }
 
-/// `{"members": [name, ..]}`, `{"members": {name: score}}` or `{"members": [{"member", "score"}]}`
+/// `{"members": [name, ..]}`, `{"members": {name: score}}` or `{"members": [{"member", "score"?, "ttl"? or "expires_at"?}]}`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MembersJson<'a> {
@@ -49,6 +49,50 @@ struct MemberJson<'a> {
     member: &'a RawValue,
     #[serde(borrow)]
     score: &'a RawValue,
+    #[serde(default)]
+    ttl: Option<String>,
+    #[serde(default)]
+    expires_at: Option<String>,
+}
+
+/// A member of a set that says when it expires.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetMemberJson<'a> {
+    #[serde(borrow)]
+    member: &'a RawValue,
+    #[serde(default)]
+    ttl: Option<String>,
+    #[serde(default)]
+    expires_at: Option<String>,
+}
+
+/// Which elements are to expire when; with neither time they stay.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpireJson<'a> {
+    #[serde(borrow)]
+    fields: Option<&'a RawValue>,
+    #[serde(borrow)]
+    members: Option<&'a RawValue>,
+    #[serde(default)]
+    ttl: Option<String>,
+    #[serde(default)]
+    expires_at: Option<String>,
+}
+
+impl ExpireJson<'_> {
+    fn parse(self, shape: Shape) -> Result<(Vec<Bytes>, Expiry), Problem> {
+        let expiry = commit_json::parse_expiry(self.ttl.as_deref(), self.expires_at.as_deref())?;
+        let (what, wanted, other) = match shape {
+            Shape::Hash => ("fields", self.fields, self.members),
+            _ => ("members", self.members, self.fields),
+        };
+        match (wanted, other) {
+            (Some(raw), None) => Ok((names(what, raw)?, expiry)),
+            _ => Err(bad(format!("not such a change: it names {what}"))),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -124,17 +168,34 @@ fn fields(raw: &RawValue) -> Result<Vec<(Bytes, Value, Expiry)>, Problem> {
         .collect()
 }
 
-fn scored(raw: &RawValue) -> Result<Vec<Scored>, Problem> {
+/// Names, or objects that say more of them.
+fn members(raw: &RawValue) -> Result<Vec<(Bytes, Expiry)>, Problem> {
+    let member = |raw: &RawValue| match serde_json::from_str(raw.get()) {
+        Ok(Object::<SetMemberJson<'_>>(json)) => {
+            let expiry = commit_json::parse_expiry(json.ttl.as_deref(), json.expires_at.as_deref())?;
+            Ok((parse_name(json.member)?, expiry))
+        }
+        Err(_) => Ok((parse_name(raw)?, Expiry::Never)),
+    };
+    let members = items::<&RawValue>("members", raw)?.into_iter().enumerate();
+    members
+        .map(|(n, raw)| member(raw).map_err(|problem: Problem| problem.at(format_args!("members[{n}]"))))
+        .collect()
+}
+
+fn scored(raw: &RawValue) -> Result<Vec<(Bytes, f64, Expiry)>, Problem> {
     if is_object(raw) {
         let members = pairs("members", raw)?.into_iter().map(|(name, raw)| {
             let score = parse_score(raw).map_err(|problem| problem.at(format_args!("members, {name:?}")))?;
-            Ok((Bytes::from(name), score))
+            Ok((Bytes::from(name), score, Expiry::Never))
         });
         return members.collect();
     }
     let members = items::<Object<MemberJson<'_>>>("members", raw)?.into_iter().enumerate();
-    let member =
-        |Object(json): Object<MemberJson<'_>>| Ok((parse_name(json.member)?, parse_score(json.score)?));
+    let member = |Object(json): Object<MemberJson<'_>>| {
+        let expiry = commit_json::parse_expiry(json.ttl.as_deref(), json.expires_at.as_deref())?;
+        Ok((parse_name(json.member)?, parse_score(json.score)?, expiry))
+    };
     members
         .map(|(n, json)| member(json).map_err(|problem: Problem| problem.at(format_args!("members[{n}]"))))
         .collect()
@@ -154,7 +215,7 @@ pub fn step_of_value(at_end: bool, value: Value) -> Step {
 /// use orchard_wire::element_json::{Verb, parse_step};
 /// use orcharddb::collection::Step;
 /// let step = parse_step(Verb::AddScored, br#"{"members": {"ada": 12}}"#)?;
-/// assert_eq!(step, Step::AddScored(vec![("ada".into(), 12.0)]));
+/// assert_eq!(step, Step::AddScored(vec![("ada".into(), 12.0, orcharddb::Expiry::Never)]));
 /// # Ok::<(), orchard_wire::Problem>(())
 /// ```
 pub fn parse_step(verb: Verb, body: &[u8]) -> Result<Step, Problem> {
@@ -171,10 +232,22 @@ pub fn parse_step(verb: Verb, body: &[u8]) -> Result<Step, Problem> {
             let by = json.by.map(|by| value(by, json.value_type.as_deref())).transpose()?;
             Step::SumField(parse_name(json.field)?, by.unwrap_or_else(|| Value::from(1_i64)))
         }
-        Verb::AddMembers => Step::AddMembers(names("members", read::<MembersJson<'_>>(body)?.members)?),
+        Verb::AddMembers => Step::AddMembers(members(read::<MembersJson<'_>>(body)?.members)?),
         Verb::RemoveMembers => Step::RemoveMembers(names("members", read::<MembersJson<'_>>(body)?.members)?),
         Verb::AddScored => Step::AddScored(scored(read::<MembersJson<'_>>(body)?.members)?),
         Verb::RemoveScored => Step::RemoveScored(names("members", read::<MembersJson<'_>>(body)?.members)?),
+        Verb::ExpireFields => {
+            let (names, expiry) = read::<ExpireJson<'_>>(body)?.parse(Shape::Hash)?;
+            Step::ExpireFields(names, expiry)
+        }
+        Verb::ExpireMembers => {
+            let (names, expiry) = read::<ExpireJson<'_>>(body)?.parse(Shape::Set)?;
+            Step::ExpireMembers(names, expiry)
+        }
+        Verb::ExpireScored => {
+            let (names, expiry) = read::<ExpireJson<'_>>(body)?.parse(Shape::ZSet)?;
+            Step::ExpireScored(names, expiry)
+        }
         Verb::SumScore => {
             let json = read::<SumScoreJson<'_>>(body)?;
             let by = json.by.map(parse_score).transpose()?;
@@ -216,12 +289,31 @@ pub(super) fn write_field(
     out.push(b'}');
 }
 
-/// Appends `{"member", "score"}`.
-pub(super) fn write_scored(out: &mut Vec<u8>, (name, score): &Scored) {
+/// Appends a name, or `{"member", "ttl"? or "expires_at"?}`.
+pub(super) fn write_member(out: &mut Vec<u8>, name: &[u8], expiry: Expiry) {
+    if expiry == Expiry::Never {
+        return write_name(out, name);
+    }
+    out.extend_from_slice(b"{\"member\":");
+    write_name(out, name);
+    commit_json::write_expiry(out, expiry);
+    out.push(b'}');
+}
+
+/// Appends `{"member", "score", "ttl"? or "expires_at"?}`.
+pub(super) fn write_scored(out: &mut Vec<u8>, name: &[u8], score: f64, expiry: Expiry) {
     out.extend_from_slice(b"{\"member\":");
     write_name(out, name);
     out.extend_from_slice(b",\"score\":");
-    write_score(out, *score);
+    write_score(out, score);
+    commit_json::write_expiry(out, expiry);
+    out.push(b'}');
+}
+
+fn expire(out: &mut Vec<u8>, what: &str, names: &[Bytes], expiry: Expiry) {
+    array(out, what, names, |out, name| write_name(out, name));
+    out.pop();
+    commit_json::write_expiry(out, expiry);
     out.push(b'}');
 }
 
@@ -265,8 +357,20 @@ pub fn render_step(step: &Step) -> (Verb, Vec<u8>) {
             out.push(b'}');
             Verb::SumField
         }
-        Step::AddMembers(names) => {
-            array(&mut out, "members", names, name);
+        Step::ExpireFields(names, expiry) => {
+            expire(&mut out, "fields", names, *expiry);
+            Verb::ExpireFields
+        }
+        Step::ExpireMembers(names, expiry) => {
+            expire(&mut out, "members", names, *expiry);
+            Verb::ExpireMembers
+        }
+        Step::ExpireScored(names, expiry) => {
+            expire(&mut out, "members", names, *expiry);
+            Verb::ExpireScored
+        }
+        Step::AddMembers(members) => {
+            array(&mut out, "members", members, |out, (name, expiry)| write_member(out, name, *expiry));
             Verb::AddMembers
         }
         Step::RemoveMembers(names) => {
@@ -274,7 +378,9 @@ pub fn render_step(step: &Step) -> (Verb, Vec<u8>) {
             Verb::RemoveMembers
         }
         Step::AddScored(members) => {
-            array(&mut out, "members", members, write_scored);
+            array(&mut out, "members", members, |out, (name, score, expiry)| {
+                write_scored(out, name, *score, *expiry);
+            });
             Verb::AddScored
         }
         Step::RemoveScored(names) => {
@@ -302,6 +408,9 @@ pub fn write_stepped(out: &mut Vec<u8>, verb: Verb, stepped: &Stepped) {
         Verb::DeleteFields | Verb::RemoveMembers | Verb::RemoveScored => {
             out.extend_from_slice(format!(",\"removed\":{}", stepped.changed).as_bytes());
         }
+        Verb::ExpireFields | Verb::ExpireMembers | Verb::ExpireScored => {
+            out.extend_from_slice(format!(",\"found\":{}", stepped.changed).as_bytes());
+        }
         _ => {}
     }
     if let Some(value) = stepped.values.first() {
@@ -324,6 +433,8 @@ struct SteppedJson<'a> {
     added: Option<u64>,
     #[serde(default)]
     removed: Option<u64>,
+    #[serde(default)]
+    found: Option<u64>,
     #[serde(borrow, default, deserialize_with = "crate::commit_json::present")]
     value: Option<&'a RawValue>,
     #[serde(rename = "type", default)]
@@ -347,7 +458,7 @@ pub fn parse_stepped(body: &[u8]) -> Result<Stepped, Problem> {
         _ => None,
     };
     Ok(Stepped {
-        changed: json.added.or(json.removed).unwrap_or_default(),
+        changed: json.added.or(json.removed).or(json.found).unwrap_or_default(),
         length: json.length,
         values: value.into_iter().collect(),
         members: member.into_iter().collect(),

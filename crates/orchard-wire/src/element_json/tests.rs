@@ -1,7 +1,9 @@
 use super::*;
 use crate::entry_json::{self, ExportLine, Piece};
 use crate::query::Parameters;
-use orcharddb::collection::{Elements, Exported, Field, Found, Look, Step, Stepped, ZPage};
+use orcharddb::collection::{
+    Elements, Exported, Field, Found, Look, Member, ScoredMember, Step, Stepped, ZPage,
+};
 use orcharddb::{DurationMs, Entry, Expiry, Key, UnixMillis, Versionstamp};
 use proptest::prelude::*;
 use std::ops::Bound;
@@ -23,7 +25,10 @@ fn changes_are_read_in_their_short_forms() {
     let sum = parse_step(Verb::SumField, br#"{"field": "n"}"#).expect("a sum");
     assert_eq!(sum, Step::SumField("n".into(), 1_i64.into()));
     let scored = parse_step(Verb::AddScored, br#"{"members": {"a": -1.5, "b": "inf"}}"#).expect("members");
-    assert_eq!(scored, Step::AddScored(vec![("a".into(), -1.5), ("b".into(), f64::INFINITY)]));
+    assert_eq!(
+        scored,
+        Step::AddScored(vec![("a".into(), -1.5, Expiry::Never), ("b".into(), f64::INFINITY, Expiry::Never),])
+    );
     for (verb, body, expected) in [
         (Verb::SetFields, r#"{"fields": 1}"#, Kind::BadJson),
         (Verb::SetFields, r#"{"field": {}}"#, Kind::BadJson),
@@ -36,6 +41,10 @@ fn changes_are_read_in_their_short_forms() {
         (Verb::AddScored, r#"{"members": {"a": "nan"}}"#, Kind::BadValue),
         (Verb::SumScore, r#"{"by": 1}"#, Kind::BadJson),
         (Verb::AddMembers, "", Kind::BadJson),
+        (Verb::AddMembers, r#"{"members": [{"member": "a", "ttl": "?"}]}"#, Kind::BadValue),
+        (Verb::AddMembers, r#"{"members": [{"member": "a", "score": 1}]}"#, Kind::BadValue),
+        (Verb::ExpireFields, r#"{"members": ["a"], "ttl": "1s"}"#, Kind::BadJson),
+        (Verb::ExpireMembers, r#"{"ttl": "1s"}"#, Kind::BadJson),
     ] {
         assert_eq!(kind(parse_step(verb, body.as_bytes())), expected, "{body}");
     }
@@ -119,14 +128,18 @@ fn expiry() -> impl Strategy<Value = Expiry> {
     ]
 }
 
+fn at() -> impl Strategy<Value = Option<UnixMillis>> {
+    prop::option::of((0..253_402_300_799_999_u64).prop_map(UnixMillis))
+}
+
 fn field() -> impl Strategy<Value = Field> {
-    let at = prop::option::of((0..253_402_300_799_999_u64).prop_map(UnixMillis));
-    (name(), value(), at).prop_map(|(name, value, expires_at)| Field { name, value, expires_at })
+    (name(), value(), at()).prop_map(|(name, value, expires_at)| Field { name, value, expires_at })
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let names = || prop::collection::vec(name(), 0..4);
-    let scored = prop::collection::vec((name(), any_score()), 0..4);
+    let members = prop::collection::vec((name(), expiry()), 0..4);
+    let scored = prop::collection::vec((name(), any_score(), expiry()), 0..4);
     prop_oneof![
         Just(Step::PopFirst(1)),
         Just(Step::PopHighest(1)),
@@ -134,7 +147,10 @@ fn step() -> impl Strategy<Value = Step> {
         names().prop_map(Step::DeleteFields),
         (name(), any::<i64>()).prop_map(|(name, by)| Step::SumField(name, by.into())),
         (name(), any::<u64>()).prop_map(|(name, by)| Step::SumField(name, Value::u64(by))),
-        names().prop_map(Step::AddMembers),
+        members.prop_map(Step::AddMembers),
+        (names(), expiry()).prop_map(|(names, expiry)| Step::ExpireFields(names, expiry)),
+        (names(), expiry()).prop_map(|(names, expiry)| Step::ExpireMembers(names, expiry)),
+        (names(), expiry()).prop_map(|(names, expiry)| Step::ExpireScored(names, expiry)),
         names().prop_map(Step::RemoveMembers),
         scored.prop_map(Step::AddScored),
         names().prop_map(Step::RemoveScored),
@@ -177,9 +193,20 @@ fn elements() -> impl Strategy<Value = (Shape, Elements)> {
     prop_oneof![
         prop::collection::vec(value(), 0..4).prop_map(|values| (Shape::List, Elements::Values(values))),
         prop::collection::vec(field(), 0..4).prop_map(|fields| (Shape::Hash, Elements::Fields(fields))),
-        prop::collection::vec(name(), 0..4).prop_map(|names| (Shape::Set, Elements::Members(names))),
-        prop::collection::vec((name(), any_score()), 0..4)
-            .prop_map(|members| (Shape::ZSet, Elements::Scored(members))),
+        prop::collection::vec(
+            (name(), at()).prop_map(|(name, expires_at)| Member { name, expires_at }),
+            0..4
+        )
+        .prop_map(|members| (Shape::Set, Elements::Members(members))),
+        prop::collection::vec(
+            (name(), any_score(), at()).prop_map(|(name, score, expires_at)| ScoredMember {
+                name,
+                score,
+                expires_at
+            }),
+            0..4,
+        )
+        .prop_map(|members| (Shape::ZSet, Elements::Scored(members))),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! A whole collection in pieces of bounded size, from one snapshot, and a collection written piece by piece.
 
 use super::list::ListPages;
-use super::{Elements, Field, Hash, Set, ZPage, ZSet};
+use super::{Elements, Field, Hash, Scored, Set, ZPage, ZSet};
 use crate::error::{CollectionError, Error};
 use crate::snapshot::Snapshot;
 use crate::transaction::Transaction;
@@ -92,13 +92,13 @@ impl Snapshot {
                 (State::Hash(hash, None, Ahead::new()), length)
             }
             ValueType::Set => {
-                let set = self.set_in(space, key)?;
-                let length = set.len();
+                let mut set = self.set_in(space, key)?;
+                let length = set.len()?;
                 (State::Set(set, None), length)
             }
             ValueType::ZSet => {
-                let zset = self.zset_in(space, key)?;
-                let (length, unbounded) = (zset.len(), Bound::Unbounded);
+                let mut zset = self.zset_in(space, key)?;
+                let (length, unbounded) = (zset.len()?, Bound::Unbounded);
                 // A page reads one member more than its limit.
                 let limit = ELEMENTS - 1;
                 let page = ZPage { min: unbounded, max: unbounded, reverse: false, after: None, limit };
@@ -148,14 +148,14 @@ impl Chunks {
                 (Elements::Fields(fields), number)
             }
             State::Set(set, after) => {
-                let names = set.page(after.as_deref(), ELEMENTS)?;
-                *after = names.last().cloned();
-                let number = names.len();
-                (Elements::Members(names), number)
+                let members = set.page_expiring(after.as_deref(), ELEMENTS)?;
+                *after = members.last().map(|member| member.name.clone());
+                let number = members.len();
+                (Elements::Members(members), number)
             }
             State::ZSet(zset, page) => {
                 let members = zset.page_by_score(page)?;
-                page.after = members.last().cloned();
+                page.after = members.last().cloned().map(Scored::from);
                 let number = members.len();
                 (Elements::Scored(members), number)
             }
@@ -168,10 +168,10 @@ impl Chunks {
 impl Transaction<'_> {
     /// Writes a piece of a collection as [`Chunks`] reads it, the `offset`th element first: at 0 it takes the place of
     /// whatever the key held. A piece written twice is there once. The expiry is that of the whole; what has expired by now
-    /// is left out.
+    /// is left out, so that of elements with names nobody can tell whether the pieces before it are there.
     ///
     /// # Errors
-    /// [`Error::Collection`] if the pieces before it are not there, or the elements are none; [`Error::Read`]
+    /// [`Error::Collection`] if the pieces before it of a list are not there, or the elements are none; [`Error::Read`]
     pub fn put_chunk_in(
         &mut self,
         space: SpaceId,
@@ -186,8 +186,10 @@ impl Transaction<'_> {
         if matches!(expiry, Expiry::At(moment) if moment <= self.now()) {
             return Ok(0);
         }
+        // The pieces before may have expired meanwhile.
+        let is_new = self.entry_in(space, &key)?.is_none();
         let length = self.extend_chunk(space, key.clone(), offset, elements)?;
-        if offset == 0
+        if is_new
             && expiry != Expiry::Never
             && let Some(entry) = self.entry_in(space, &key)?
         {
@@ -203,15 +205,13 @@ impl Transaction<'_> {
         offset: u64,
         elements: &Elements,
     ) -> Result<u64, Error> {
-        let missing = |length: u64| {
-            let detail = format!("its element {offset} is to be written, and it has {length}");
-            Error::from(CollectionError::Incomplete(detail))
-        };
         match elements {
             Elements::Values(values) => {
                 let mut list = self.list_in(space, key)?;
                 if list.len() < offset {
-                    return Err(missing(list.len()));
+                    let length = list.len();
+                    let detail = format!("its element {offset} is to be written, and it has {length}");
+                    return Err(CollectionError::Incomplete(detail).into());
                 }
                 if list.len() > offset {
                     list.trim(0, i64::try_from(offset).unwrap_or(i64::MAX) - 1)?;
@@ -221,10 +221,6 @@ impl Transaction<'_> {
             }
             Elements::Fields(fields) => {
                 let mut hash = self.hash_in(space, key)?;
-                // Fields of the pieces before may have expired meanwhile.
-                if offset > 0 && hash.is_empty()? {
-                    return Err(missing(0));
-                }
                 let stay = fields.iter().filter(|field| field.expires_at.is_none());
                 hash.extend(stay.map(|field| (field.name.clone(), field.value.clone())))?;
                 for field in fields {
@@ -234,21 +230,27 @@ impl Transaction<'_> {
                 }
                 hash.len()
             }
-            Elements::Members(names) => {
+            Elements::Members(members) => {
                 let mut set = self.set_in(space, key)?;
-                if set.len() < offset {
-                    return Err(missing(set.len()));
+                let stay = members.iter().filter(|member| member.expires_at.is_none());
+                set.extend(stay.map(|member| member.name.clone()))?;
+                for member in members {
+                    if let Some(at) = member.expires_at {
+                        set.insert_expiring(member.name.clone(), Expiry::At(at))?;
+                    }
                 }
-                set.extend(names.iter().cloned())?;
-                Ok(set.len())
+                set.len()
             }
             Elements::Scored(members) => {
                 let mut zset = self.zset_in(space, key)?;
-                if zset.len() < offset {
-                    return Err(missing(zset.len()));
+                let stay = members.iter().filter(|member| member.expires_at.is_none());
+                zset.extend(stay.cloned().map(Scored::from))?;
+                for member in members {
+                    if let Some(at) = member.expires_at {
+                        zset.insert_expiring(member.name.clone(), member.score, Expiry::At(at))?;
+                    }
                 }
-                zset.extend(members.iter().cloned())?;
-                Ok(zset.len())
+                zset.len()
             }
         }
     }

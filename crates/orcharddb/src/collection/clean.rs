@@ -1,7 +1,7 @@
 //! Takes elements away that have expired, collection by collection as their alarms are due.
 
-use super::expiring::{Alarm, due_alarms};
-use super::{Hash, layout};
+use super::expiring::{Alarm, due_alarms, has_lifetimes};
+use super::{Hash, Set, ZSet, layout};
 use crate::error::Error;
 use crate::expired::Expired;
 use crate::scan::ScanOptions;
@@ -36,12 +36,14 @@ fn clean(tx: &mut Transaction<'_>, limit: usize, cleaned: &mut Vec<Expired>) -> 
         // The next one is set with the header, if there is to be one.
         tx.delete_in(SpaceId::ALARMS, entry.key.clone());
         let Some(alarm) = Alarm::of(&entry) else { continue };
-        if !is_held(tx, &alarm)? {
-            continue;
-        }
+        let Some(value_type) = held_type(tx, &alarm)? else { continue };
         let Alarm { space, place: key, .. } = alarm;
-        let removed =
-            Hash::open(&mut *tx, space, key.clone())?.remove_expired(usize::try_from(room).unwrap_or(0))?;
+        let at_most = usize::try_from(room).unwrap_or(0);
+        let removed = match value_type {
+            ValueType::Set => Set::open(&mut *tx, space, key.clone())?.remove_expired(at_most)?,
+            ValueType::ZSet => ZSet::open(&mut *tx, space, key.clone())?.remove_expired(at_most)?,
+            _ => Hash::open(&mut *tx, space, key.clone())?.remove_expired(at_most)?,
+        };
         room = room.saturating_sub(removed.max(1));
         if removed > 0 {
             let is_gone = tx.entry_in(space, &key)?.is_none();
@@ -54,11 +56,12 @@ fn clean(tx: &mut Transaction<'_>, limit: usize, cleaned: &mut Vec<Expired>) -> 
     Ok(())
 }
 
-/// Whether the collection of an alarm is still at its place.
-fn is_held(tx: &mut Transaction<'_>, alarm: &Alarm) -> Result<bool, Error> {
-    let Some(entry) = tx.entry_in(alarm.space, &alarm.place)? else { return Ok(false) };
-    let id = CollectionId::of_value(entry.value.value_type, &entry.value.data);
-    Ok(id == Some(alarm.id)
-        && entry.value.value_type == ValueType::Hash
-        && layout::open(&entry, ValueType::Hash).is_ok())
+/// The type of the collection of an alarm, if it is still at its place.
+fn held_type(tx: &mut Transaction<'_>, alarm: &Alarm) -> Result<Option<ValueType>, Error> {
+    let Some(entry) = tx.entry_in(alarm.space, &alarm.place)? else { return Ok(None) };
+    let value_type = entry.value.value_type;
+    let is_held = CollectionId::of_value(value_type, &entry.value.data) == Some(alarm.id)
+        && has_lifetimes(value_type)
+        && layout::open(&entry, value_type).is_ok();
+    Ok(is_held.then_some(value_type))
 }

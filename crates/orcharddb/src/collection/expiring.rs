@@ -12,6 +12,8 @@
 //!   collection is due.
 //! - The counts of the header include what has expired until it is taken away. Whoever needs the number of those that are
 //!   there subtracts what stands in the family by time before now.
+//! - Of a member of a sorted set the element by score is an entry that expires then: ranges and ranks never see it late,
+//!   and the sweep of entries takes it away.
 //! - An alarm is a hint: one that comes early, or for a collection that is gone, is forgotten.
 
 use super::layout::{self, Reader};
@@ -290,10 +292,15 @@ pub(super) fn due_alarms(now: UnixMillis) -> KeyRange {
     KeyRange { start: Bytes::new(), end: Some(end.into()) }
 }
 
+/// Whether elements of such a collection may expire of their own.
+pub(super) const fn has_lifetimes(value_type: ValueType) -> bool {
+    matches!(value_type, ValueType::Hash | ValueType::Set | ValueType::ZSet)
+}
+
 /// Whether a value is the header of a collection of which elements expire.
 pub(super) fn may_be_expired(value: &Value) -> bool {
     const LENGTH: usize = 1 + COLLECTION_ID_SIZE_BYTES + 8 + 8 + TIME_SIZE_BYTES;
-    value.value_type == ValueType::Hash
+    has_lifetimes(value.value_type)
         && value.data.len() == LENGTH
         && CollectionId::of_value(value.value_type, &value.data).is_some()
 }
@@ -304,7 +311,7 @@ pub(super) fn header_moved(
     value: &Value,
     place: (SpaceId, &Key),
 ) -> Result<(), Error> {
-    if value.value_type != ValueType::Hash {
+    if !has_lifetimes(value.value_type) {
         return Ok(());
     }
     let entry = Entry {

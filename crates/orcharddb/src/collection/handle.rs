@@ -71,8 +71,8 @@ macro_rules! handle {
 
 handle!(DbList, List, list, list_in, "list", |list: &mut List<_>| Ok(list.len()));
 handle!(DbHash, Hash, hash, hash_in, "hash", |hash: &mut Hash<_>| hash.len());
-handle!(DbSet, Set, set, set_in, "set", |set: &mut Set<_>| Ok(set.len()));
-handle!(DbZSet, ZSet, zset, zset_in, "sorted set", |zset: &mut ZSet<_>| Ok(zset.len()));
+handle!(DbSet, Set, set, set_in, "set", |set: &mut Set<_>| set.len());
+handle!(DbZSet, ZSet, zset, zset_in, "sorted set", |zset: &mut ZSet<_>| zset.len());
 
 impl DbList {
     /// Appends an element.

@@ -1,14 +1,13 @@
 //! Hashes: fields with values, which may expire one by one.
 
-use super::expiring::{BY_NAME_EXPIRING, Element, Expiring};
-use super::layout::{self, BY_NAME, Layout};
-use super::random;
+use super::layout;
+use super::named::{Held, Named, is_kept, moment};
+use super::state::State;
 use super::view::View;
 use crate::error::Error;
-use crate::scan::ScanOptions;
 use crate::transaction::Transaction;
 use bytes::Bytes;
-use orchard_types::{CollectionId, Expiry, Key, SpaceId, UnixMillis, Value, ValueType, limits};
+use orchard_types::{Expiry, Key, SpaceId, UnixMillis, Value, ValueType, limits};
 
 /// A field of a hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,21 +18,6 @@ pub struct Field {
     pub value: Value,
     /// When it expires, if it does so of its own.
     pub expires_at: Option<UnixMillis>,
-}
-
-#[derive(Debug, Clone)]
-enum State {
-    /// In the order in which the fields came.
-    Packed(Vec<(Bytes, Value)>),
-    /// The count includes fields that have expired and are not taken away yet.
-    Elements(CollectionId, u64, Expiring),
-}
-
-/// What an elements layout holds of a field.
-enum Held {
-    Stays(Value),
-    /// It may have expired.
-    Expires(Element),
 }
 
 /// A hash, read through a snapshot or a transaction. It is absent exactly if it is empty.
@@ -55,26 +39,14 @@ pub struct Hash<V> {
     view: V,
     space: SpaceId,
     key: Key,
-    state: State,
+    state: State<(Bytes, Value)>,
 }
 
 impl<V: View> Hash<V> {
     pub(super) fn open(mut view: V, space: SpaceId, key: Key) -> Result<Hash<V>, Error> {
-        let state = match view.entry(space, &key)? {
-            None => State::Packed(Vec::new()),
-            Some(entry) => match layout::open(&entry, ValueType::Hash)? {
-                Layout::Packed(mut reader) => {
-                    let mut fields = Vec::new();
-                    while !reader.is_empty() {
-                        fields.push((reader.name()?, reader.value()?));
-                    }
-                    State::Packed(fields)
-                }
-                Layout::Elements(id, count, mut rest) => {
-                    State::Elements(id, count, Expiring::read(&mut rest)?)
-                }
-            },
-        };
+        let state = State::open(&mut view, space, &key, ValueType::Hash, |reader| {
+            Ok((reader.name()?, reader.value()?))
+        })?;
         Ok(Hash { view, space, key, state })
     }
 
@@ -83,12 +55,7 @@ impl<V: View> Hash<V> {
     /// # Errors
     /// [`Error::Read`]
     pub fn len(&mut self) -> Result<u64, Error> {
-        match &self.state {
-            State::Packed(fields) => Ok(fields.len() as u64),
-            State::Elements(id, count, expiring) => {
-                Ok(count.saturating_sub(expiring.expired(&mut self.view, *id)?))
-            }
-        }
+        self.state.len(&mut self.view)
     }
 
     /// Whether there are none.
@@ -96,17 +63,12 @@ impl<V: View> Hash<V> {
     /// # Errors
     /// [`Error::Read`]
     pub fn is_empty(&mut self) -> Result<bool, Error> {
-        match &self.state {
-            State::Packed(fields) => Ok(fields.is_empty()),
-            State::Elements(id, count, expiring) => {
-                Ok(*count <= expiring.count && !expiring.is_any_there(&mut self.view, *id)?)
-            }
-        }
+        self.state.is_empty(&mut self.view)
     }
 
     /// Whether the hash is one value.
     pub fn is_packed(&self) -> bool {
-        matches!(self.state, State::Packed(_))
+        self.state.is_packed()
     }
 
     /// The value of a field.
@@ -126,34 +88,16 @@ impl<V: View> Hash<V> {
         field: impl AsRef<[u8]>,
     ) -> Result<Option<(Value, Option<UnixMillis>)>, Error> {
         let field = field.as_ref();
-        if let State::Packed(fields) = &self.state {
-            let found = fields.iter().find(|(name, _)| name.as_ref() == field);
-            return Ok(found.map(|(_, value)| (value.clone(), None)));
-        }
-        let now = self.view.time();
-        Ok(match self.held(field)? {
-            None => None,
-            Some(Held::Stays(value)) => Some((value, None)),
-            Some(Held::Expires(element)) => {
-                Some((element.value, Some(element.at))).filter(|_| element.at > now)
+        match &self.state {
+            State::Packed(fields) => {
+                let found = fields.iter().find(|(name, _)| name.as_ref() == field);
+                Ok(found.map(|(_, value)| (value.clone(), None)))
             }
-        })
-    }
-
-    /// What is stored under a field's name in the elements layout.
-    fn held(&mut self, field: &[u8]) -> Result<Option<Held>, Error> {
-        let State::Elements(id, _, expiring) = &self.state else { return Ok(None) };
-        let key = layout::key(*id, &[&[BY_NAME], &layout::name_in_key(field)]);
-        match self.view.entry(SpaceId::ELEMENTS, &key)? {
-            Some(entry) => Ok(Some(Held::Stays(layout::found(field, entry.value)?))),
-            None => Ok(expiring.get(&mut self.view, *id, field)?.map(Held::Expires)),
+            State::Elements(named) => {
+                let now = self.view.time();
+                Ok(named.held(&mut self.view, field)?.and_then(|held| held.at(now)))
+            }
         }
-    }
-
-    /// Whether a field is one that stays, as far as that can be told without looking at its value.
-    fn stays(&mut self, id: CollectionId, field: &[u8]) -> Result<bool, Error> {
-        let key = layout::key(id, &[&[BY_NAME], &layout::name_in_key(field)]);
-        Ok(!layout::is_long(field) && self.view.has(SpaceId::ELEMENTS, &key)?)
     }
 
     /// Whether a field is there.
@@ -189,30 +133,9 @@ impl<V: View> Hash<V> {
                 let page = fields.iter().skip(first).take(limit).cloned();
                 Ok(page.map(|(name, value)| Field { name, value, expires_at: None }).collect())
             }
-            State::Elements(id, _, expiring) => {
-                let after = after.map(layout::name_in_key);
-                let range = match &after {
-                    None => layout::family(*id, BY_NAME),
-                    Some(name_in_key) => layout::family_behind(*id, BY_NAME, name_in_key),
-                };
-                let options = ScanOptions { limit: Some(limit), ..ScanOptions::default() };
-                let entries = self.view.entries(SpaceId::ELEMENTS, range, options)?;
-                let stays =
-                    entries.into_iter().map(|entry| (layout::behind_family(&entry.key), entry.value, None));
-                let mut found: Vec<(Bytes, Value, Option<UnixMillis>)> = stays.collect();
-                if expiring.count > 0 {
-                    let expires = expiring.page(&mut self.view, *id, after.as_deref(), limit)?;
-                    found.extend(
-                        expires.into_iter().map(|(name, element)| (name, element.value, Some(element.at))),
-                    );
-                    found.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
-                    found.truncate(limit);
-                }
-                let split = found.into_iter().map(|(name, value, expires_at)| {
-                    let (name, value) = layout::split_element(name, value)?;
-                    Ok(Field { name, value, expires_at })
-                });
-                split.collect()
+            State::Elements(named) => {
+                let page = named.page(&mut self.view, after, limit)?.into_iter();
+                Ok(page.map(|(name, value, expires_at)| Field { name, value, expires_at }).collect())
             }
         }
     }
@@ -226,28 +149,7 @@ impl<V: View> Hash<V> {
         match &self.state {
             State::Packed(fields) if fields.is_empty() => Ok(None),
             State::Packed(fields) => Ok(fields.get(below(fields.len())).cloned()),
-            State::Elements(id, count, expiring) => {
-                const TRIES: usize = 8;
-                let (id, now) = (*id, self.view.time());
-                let all = usize::try_from(*count).unwrap_or(usize::MAX);
-                let stay = usize::try_from(count.saturating_sub(expiring.count)).unwrap_or(usize::MAX);
-                if stay == all || below(all.max(1)) < stay {
-                    let found = random::element(&mut self.view, id, BY_NAME, below)?;
-                    let split = found
-                        .map(|entry| layout::split_element(layout::behind_family(&entry.key), entry.value));
-                    return split.transpose();
-                }
-                for _ in 0..TRIES {
-                    let found = random::element(&mut self.view, id, BY_NAME_EXPIRING, &mut below)?;
-                    let Some(entry) = found else { break };
-                    let element = Element::of(entry.value)?;
-                    if element.is_there(now) {
-                        return layout::split_element(layout::behind_family(&entry.key), element.value)
-                            .map(Some);
-                    }
-                }
-                Ok(self.page(None, 1)?.pop())
-            }
+            State::Elements(named) => named.random(&mut self.view, below),
         }
     }
 
@@ -291,25 +193,23 @@ impl Hash<&mut Transaction<'_>> {
                         self.save()?;
                     }
                 }
-                State::Elements(id, ..) => {
-                    let id = *id;
-                    if self.stays(id, &field)? {
-                        self.put_field(id, &field, &value);
+                State::Elements(named) => {
+                    if named.stays(&mut self.view, &field)? {
+                        named.overwrite(self.view, &field, &value);
                         continue;
                     }
-                    let (is_new, is_more) = match self.held(&field)? {
-                        None => (true, true),
-                        Some(Held::Stays(_)) => (false, false),
-                        Some(Held::Expires(element)) => {
-                            self.drop_expiring(&field, element.at);
-                            (!element.is_there(self.view.now()), true)
+                    match named.held(&mut self.view, &field)? {
+                        None => {
+                            named.put(self.view, &field, &value, None);
+                            added += 1;
                         }
-                    };
-                    if let State::Elements(_, count, _) = &mut self.state {
-                        *count += u64::from(is_more);
+                        Some(Held::Stays(_)) => named.overwrite(self.view, &field, &value),
+                        Some(held) => {
+                            named.remove(self.view, &field, &held);
+                            named.put(self.view, &field, &value, None);
+                            added += u64::from(held.at(self.view.now()).is_none());
+                        }
                     }
-                    added += u64::from(is_new);
-                    self.put_field(id, &field, &value);
                 }
             }
         }
@@ -336,28 +236,18 @@ impl Hash<&mut Transaction<'_>> {
         layout::check_value(&value)?;
         let before = self.get_expiring(&field)?;
         let is_new = before.is_none();
-        let at = match expiry {
-            Expiry::Never => None,
-            Expiry::At(at) => Some(at),
-            Expiry::After(duration) => Some(now.saturating_add(duration)),
-            Expiry::Keep => before.and_then(|(_, at)| at),
-            Expiry::KeepOr(duration) => before.map_or(Some(now.saturating_add(duration)), |(_, at)| at),
-        };
+        let at = moment(expiry, now, before.map(|(_, at)| at));
         let Some(at) = at else { return self.set(field, value) };
         if at <= now {
             self.remove(&field)?;
             return Ok(is_new);
         }
-        let id = self.elements();
-        match self.held(&field)? {
-            None => {}
-            Some(Held::Stays(_)) => self.drop_staying(&field),
-            Some(Held::Expires(element)) => self.drop_expiring(&field, element.at),
+        let mut named = self.elements();
+        if let Some(held) = named.held(&mut self.view, &field)? {
+            named.remove(self.view, &field, &held);
         }
-        if let State::Elements(_, count, expiring) = &mut self.state {
-            *count += 1;
-            expiring.put(self.view, id, &field, &value, at);
-        }
+        named.put(self.view, &field, &value, Some(at));
+        self.state = State::Elements(named);
         self.save()?;
         Ok(is_new)
     }
@@ -383,9 +273,7 @@ impl Hash<&mut Transaction<'_>> {
     pub fn expire(&mut self, field: impl Into<Bytes>, expiry: Expiry) -> Result<bool, Error> {
         let field = field.into();
         let Some((value, at)) = self.get_expiring(&field)? else { return Ok(false) };
-        let stays_so =
-            matches!(expiry, Expiry::Keep | Expiry::KeepOr(_)) || (expiry == Expiry::Never && at.is_none());
-        if !stays_so {
+        if !is_kept(expiry, at) {
             self.set_expiring(field, value, expiry)?;
         }
         Ok(true)
@@ -393,50 +281,22 @@ impl Hash<&mut Transaction<'_>> {
 
     /// Takes at most `limit` fields away that have expired; how many.
     pub(super) fn remove_expired(&mut self, limit: usize) -> Result<u64, Error> {
-        let State::Elements(id, count, expiring) = &mut self.state else { return Ok(0) };
-        let removed = expiring.remove_expired(self.view, *id, limit)?;
-        *count = count.saturating_sub(removed);
+        let State::Elements(named) = &mut self.state else { return Ok(0) };
+        let removed = named.remove_expired(self.view, limit)?;
         self.save()?;
         Ok(removed)
     }
 
-    /// The id of its elements layout, which it takes on if it has another.
-    fn elements(&mut self) -> CollectionId {
+    /// Its elements layout, which it takes on if it has another.
+    fn elements(&mut self) -> Named {
         let fields = match &mut self.state {
-            State::Elements(id, ..) => return *id,
+            State::Elements(named) => return *named,
             State::Packed(fields) => std::mem::take(fields),
         };
-        let id = self.view.new_collection_id();
-        fields.iter().for_each(|(name, value)| self.put_field(id, name, value));
-        self.state = State::Elements(id, fields.len() as u64, Expiring::default());
-        id
-    }
-
-    fn put_field(&mut self, id: CollectionId, field: &Bytes, value: &Value) {
-        let key = layout::key(id, &[&[BY_NAME], &layout::name_in_key(field)]);
-        let value = if field.len() > layout::NAME_SIZE_BYTES_MAX {
-            layout::element(field, value.value_type, &value.data)
-        } else {
-            value.clone()
-        };
-        self.view.put_in(SpaceId::ELEMENTS, key, value, Expiry::Never);
-    }
-
-    /// Removes the element of a field that stays.
-    fn drop_staying(&mut self, field: &[u8]) {
-        if let State::Elements(id, count, _) = &mut self.state {
-            *count = count.saturating_sub(1);
-            let key = layout::key(*id, &[&[BY_NAME], &layout::name_in_key(field)]);
-            self.view.delete_in(SpaceId::ELEMENTS, key);
-        }
-    }
-
-    /// Removes the element of a field that expires at `at`, or has.
-    fn drop_expiring(&mut self, field: &[u8], at: UnixMillis) {
-        if let State::Elements(id, count, expiring) = &mut self.state {
-            *count = count.saturating_sub(1);
-            expiring.remove(self.view, *id, field, at);
-        }
+        let mut named = Named::new(self.view.new_collection_id());
+        fields.iter().for_each(|(name, value)| named.put(self.view, name, value, None));
+        self.state = State::Elements(named);
+        named
     }
 
     /// Removes a field and returns its value.
@@ -453,26 +313,21 @@ impl Hash<&mut Transaction<'_>> {
             self.save()?;
             return Ok(Some(value));
         }
-        let value = match self.held(field)? {
-            Some(Held::Stays(value)) => {
-                self.drop_staying(field);
-                value
-            }
-            Some(Held::Expires(element)) if element.is_there(self.view.now()) => {
-                self.drop_expiring(field, element.at);
-                element.value
-            }
-            _ => return Ok(None),
-        };
+        let State::Elements(named) = &mut self.state else { return Ok(None) };
+        let Some(held) = named.held(&mut self.view, field)? else { return Ok(None) };
+        if !held.is_there(self.view.now()) {
+            return Ok(None);
+        }
+        named.remove(self.view, field, &held);
         self.save()?;
-        Ok(Some(value))
+        Ok(Some(held.value().clone()))
     }
 
     /// Writes value or header; the expiry stays.
     fn save(&mut self) -> Result<(), Error> {
         if self.is_empty()? {
-            if let State::Elements(id, _, expiring) = &mut self.state {
-                expiring.forget_alarm(self.view, *id);
+            if let State::Elements(named) = &mut self.state {
+                named.forget(self.view);
             }
             self.state = State::Packed(Vec::new());
             self.view.delete_in(self.space, self.key.clone());
@@ -490,10 +345,8 @@ impl Hash<&mut Transaction<'_>> {
             }
             self.elements();
         }
-        if let State::Elements(id, count, expiring) = &mut self.state {
-            expiring.set_alarm(self.view, *id, (self.space, &self.key));
-            let mut header = layout::header(*id, *count);
-            expiring.push(&mut header);
+        if let State::Elements(named) = &mut self.state {
+            let header = named.header(self.view, (self.space, &self.key));
             self.put(header);
         }
         Ok(())

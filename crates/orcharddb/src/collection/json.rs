@@ -120,7 +120,7 @@ pub fn to_json<V: View>(
         }
         ValueType::Set => {
             let mut set = Set::open(view, space, key)?;
-            check(set.len())?;
+            check(set.len()?)?;
             let mut all = Vec::new();
             let mut after: Option<bytes::Bytes> = None;
             loop {
@@ -138,7 +138,7 @@ pub fn to_json<V: View>(
         }
         ValueType::ZSet => {
             let mut zset = ZSet::open(view, space, key)?;
-            check(zset.len())?;
+            check(zset.len()?)?;
             let mut all = Vec::new();
             for (member, at) in zset.range(0, -1)? {
                 meter.take(member.len() + 8)?;

@@ -6,7 +6,7 @@
 //!                                      set    length, name                          in order of the names
 //!                                      zset   score (8 bytes LE), length, name      in order of (score, name)
 //! header         1, id (10 bytes), count (8 bytes LE); list: + head, tail (8 bytes LE each), 1 if evenly spaced;
-//!                hash: + what `expiring` keeps, if fields expire
+//!                others: + what `expiring` keeps, if elements expire of their own
 //! element key    id, then: list   position (8 bytes BE, sign flipped)
 //!                          hash   0, name
 //!                          set    0, name

@@ -1,6 +1,6 @@
 //! One look at the elements of a collection as data: some by name, or a page of them in order. It costs what it returns.
 
-use super::{Field, Hash, Scored, ZSet};
+use super::{Field, Hash, Member, Scored, ScoredMember, ZSet};
 use crate::error::Error;
 use crate::snapshot::Snapshot;
 use bytes::Bytes;
@@ -58,9 +58,9 @@ pub enum Elements {
     /// Of a hash.
     Fields(Vec<Field>),
     /// Of a set.
-    Members(Vec<Bytes>),
+    Members(Vec<Member>),
     /// Of a sorted set.
-    Scored(Vec<Scored>),
+    Scored(Vec<ScoredMember>),
 }
 
 /// What a [`Look`] found.
@@ -126,14 +126,8 @@ fn fields(hash: &mut Hash<Snapshot>, names: &[Bytes]) -> Result<Vec<Field>, Erro
     Ok(found)
 }
 
-fn scores(zset: &mut ZSet<Snapshot>, names: &[Bytes]) -> Result<Vec<Scored>, Error> {
-    let mut found = Vec::new();
-    for name in names {
-        if let Some(score) = zset.score(name)? {
-            found.push((name.clone(), score));
-        }
-    }
-    Ok(found)
+fn scores(zset: &mut ZSet<Snapshot>, names: &[Bytes]) -> Result<Vec<ScoredMember>, Error> {
+    names.iter().filter_map(|name| zset.get_expiring(name).transpose()).collect()
 }
 
 /// Number of positions from `start` to `stop`.
@@ -155,12 +149,12 @@ impl Snapshot {
     /// Looks at elements of the collection at a key; an absent one has none.
     ///
     /// ```
-    /// use orcharddb::{Db, Error, SpaceId, collection::{Elements, Look}};
+    /// use orcharddb::{Db, Error, SpaceId, collection::{Elements, Look, Member}};
     /// let db = Db::memory()?;
     /// db.set("colours").insert("red")?;
     /// let look = Look::MembersAfter(None, 10);
     /// let found = db.snapshot().look_in(SpaceId::DEFAULT, Db::key("colours")?, &look)?;
-    /// assert_eq!(found.elements, Elements::Members(vec!["red".into()]));
+    /// assert_eq!(found.elements, Elements::Members(vec![Member { name: "red".into(), expires_at: None }]));
     /// # Ok::<(), Error>(())
     /// ```
     ///
@@ -186,37 +180,34 @@ impl Snapshot {
             }
             Look::Members(names) => {
                 let mut set = self.set_in(space, key)?;
-                let mut members = Vec::new();
-                for name in names {
-                    if set.contains(name)? {
-                        members.push(name.clone());
-                    }
-                }
-                found(Elements::Members(members), set.len(), false)
+                let members = names.iter().filter_map(|name| set.get_expiring(name).transpose());
+                let members = members.collect::<Result<Vec<Member>, Error>>()?;
+                found(Elements::Members(members), set.len()?, false)
             }
             Look::MembersAfter(after, limit) => {
                 let mut set = self.set_in(space, key)?;
-                let (members, has_more) = cut(set.page(after.as_deref(), limit.saturating_add(1))?, *limit);
-                found(Elements::Members(members), set.len(), has_more)
+                let (members, has_more) =
+                    cut(set.page_expiring(after.as_deref(), limit.saturating_add(1))?, *limit);
+                found(Elements::Members(members), set.len()?, has_more)
             }
             Look::Scores(names) => {
                 let mut zset = self.zset_in(space, key)?;
-                found(Elements::Scored(scores(&mut zset, names)?), zset.len(), false)
+                found(Elements::Scored(scores(&mut zset, names)?), zset.len()?, false)
             }
             Look::Ranks(start, stop) => {
                 let mut zset = self.zset_in(space, key)?;
-                check_number(*start, *stop, zset.len())?;
-                found(Elements::Scored(zset.range(*start, *stop)?), zset.len(), false)
+                check_number(*start, *stop, zset.len()?)?;
+                found(Elements::Scored(zset.range_expiring(*start, *stop)?), zset.len()?, false)
             }
             Look::ByScore(page) => {
                 let mut zset = self.zset_in(space, key)?;
                 let (members, has_more) = cut(zset.page_by_score(page)?, page.limit);
-                found(Elements::Scored(members), zset.len(), has_more)
+                found(Elements::Scored(members), zset.len()?, has_more)
             }
             Look::ByName(page) => {
                 let mut zset = self.zset_in(space, key)?;
                 let (members, has_more) = cut(zset.page_by_name(page)?, page.limit);
-                found(Elements::Scored(members), zset.len(), has_more)
+                found(Elements::Scored(members), zset.len()?, has_more)
             }
         })
     }

@@ -18,6 +18,7 @@ mod json;
 mod layout;
 mod list;
 mod look;
+mod named;
 mod random;
 mod set;
 mod shown;
@@ -34,11 +35,11 @@ pub use hash::{Field, Hash};
 pub use json::{JsonLimits, to_json};
 pub use list::{List, ListPages};
 pub use look::{Elements, Found, Look, ZPage};
-pub use set::Set;
+pub use set::{Member, Set};
 pub use shown::{is_collection, shown, shown_in_list, shown_written};
 pub use step::{Step, Stepped};
 pub use view::View;
-pub use zset::{Added, Scored, ZRange, ZSet};
+pub use zset::{Added, Scored, ScoredMember, ZRange, ZSet};
 
 use crate::error::Error;
 use crate::snapshot::Snapshot;
@@ -118,7 +119,9 @@ impl Transaction<'_> {
             for element in self.scan_in(SpaceId::ELEMENTS, range, Default::default())? {
                 let behind = element.key.get(id.as_ref().len()..).unwrap_or_default();
                 let key = layout::key(new, &[behind]);
-                self.put_in(SpaceId::ELEMENTS, key, element.value, orchard_types::Expiry::Never);
+                let expiry =
+                    element.expires_at.map_or(orchard_types::Expiry::Never, orchard_types::Expiry::At);
+                self.put_in(SpaceId::ELEMENTS, key, element.value, expiry);
             }
             let mut header = value.data.to_vec();
             if let Some(place) = header.get_mut(1..=id.as_ref().len()) {
@@ -149,13 +152,21 @@ impl Transaction<'_> {
     }
 }
 
-/// Whether an entry that a view has shown is a hash all of whose fields have expired: the background is about to delete
-/// it.
+/// Whether an entry that a view has shown is a collection all of whose elements have expired: the background is about to
+/// delete it.
 ///
 /// # Errors
 /// [`Error::Read`], [`Error::Collection`]
 pub fn is_expired<V: View>(view: V, space: SpaceId, entry: &orchard_types::Entry) -> Result<bool, Error> {
-    Ok(expiring::may_be_expired(&entry.value) && Hash::open(view, space, entry.key.clone())?.is_empty()?)
+    if !expiring::may_be_expired(&entry.value) {
+        return Ok(false);
+    }
+    let key = entry.key.clone();
+    match entry.value.value_type {
+        ValueType::Set => Set::open(view, space, key)?.is_empty(),
+        ValueType::ZSet => ZSet::open(view, space, key)?.is_empty(),
+        _ => Hash::open(view, space, key)?.is_empty(),
+    }
 }
 
 /// Number of elements of a value of a collection type, without reading them; `None` for other values.

@@ -1,14 +1,22 @@
-//! Sets: names, each once.
+//! Sets: names, each once, which may expire one by one.
 
-use super::layout::{self, BY_NAME};
-use super::random;
+use super::layout;
+use super::named::{Held, Named, is_kept, moment};
 use super::state::State;
 use super::view::View;
 use crate::error::Error;
-use crate::scan::ScanOptions;
 use crate::transaction::Transaction;
 use bytes::Bytes;
-use orchard_types::{CollectionId, Expiry, Key, SpaceId, Value, ValueType};
+use orchard_types::{Expiry, Key, SpaceId, UnixMillis, Value, ValueType, limits};
+
+/// A member of a set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The member itself.
+    pub name: Bytes,
+    /// When it expires, if it does so of its own.
+    pub expires_at: Option<UnixMillis>,
+}
 
 /// A set, read through a snapshot or a transaction. It is absent exactly if it is empty.
 ///
@@ -35,14 +43,20 @@ impl<V: View> Set<V> {
         Ok(Set { view, space, key, state })
     }
 
-    /// Number of members.
-    pub fn len(&self) -> u64 {
-        self.state.len()
+    /// Number of members. It costs the number of those that have expired and are not taken away yet.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn len(&mut self) -> Result<u64, Error> {
+        self.state.len(&mut self.view)
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn is_empty(&mut self) -> Result<bool, Error> {
+        self.state.is_empty(&mut self.view)
     }
 
     /// Whether the set is one value.
@@ -55,18 +69,29 @@ impl<V: View> Set<V> {
     /// # Errors
     /// [`Error::Read`]
     pub fn contains(&mut self, name: impl AsRef<[u8]>) -> Result<bool, Error> {
+        Ok(self.lifetime(name.as_ref())?.is_some())
+    }
+
+    /// The member of this name, with the time at which it expires of its own.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn get_expiring(&mut self, name: impl AsRef<[u8]>) -> Result<Option<Member>, Error> {
         let name = name.as_ref();
+        let found = self.lifetime(name)?;
+        Ok(found.map(|expires_at| Member { name: Bytes::copy_from_slice(name), expires_at }))
+    }
+
+    /// When a member expires of its own; `None` if it is none.
+    fn lifetime(&mut self, name: &[u8]) -> Result<Option<Option<UnixMillis>>, Error> {
         match &self.state {
-            State::Packed(names) => Ok(names.binary_search_by(|found| found.as_ref().cmp(name)).is_ok()),
-            State::Elements(id, _) => {
-                let key = layout::key(*id, &[&[BY_NAME], &layout::name_in_key(name)]);
-                if !layout::is_long(name) {
-                    return self.view.has(SpaceId::ELEMENTS, &key);
-                }
-                match self.view.entry(SpaceId::ELEMENTS, &key)? {
-                    None => Ok(false),
-                    Some(entry) => layout::found(name, entry.value).map(|_| true),
-                }
+            State::Packed(names) => {
+                Ok(names.binary_search_by(|found| found.as_ref().cmp(name)).is_ok().then_some(None))
+            }
+            State::Elements(named) => {
+                let now = self.view.time();
+                let held = named.held_name(&mut self.view, name)?;
+                Ok(held.and_then(|held| held.at(now)).map(|(_, at)| at))
             }
         }
     }
@@ -77,22 +102,23 @@ impl<V: View> Set<V> {
     /// # Errors
     /// [`Error::Read`]
     pub fn page(&mut self, after: Option<&[u8]>, limit: usize) -> Result<Vec<Bytes>, Error> {
+        Ok(self.page_expiring(after, limit)?.into_iter().map(|member| member.name).collect())
+    }
+
+    /// As [`Set::page`], with the time at which each member expires of its own.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn page_expiring(&mut self, after: Option<&[u8]>, limit: usize) -> Result<Vec<Member>, Error> {
         match &self.state {
             State::Packed(names) => {
                 let first = after.map_or(0, |after| names.partition_point(|name| name.as_ref() <= after));
-                Ok(names.iter().skip(first).take(limit).cloned().collect())
+                let page = names.iter().skip(first).take(limit).cloned();
+                Ok(page.map(|name| Member { name, expires_at: None }).collect())
             }
-            State::Elements(id, _) => {
-                let range = match after {
-                    None => layout::family(*id, BY_NAME),
-                    Some(name) => layout::family_behind(*id, BY_NAME, &layout::name_in_key(name)),
-                };
-                let options = ScanOptions { limit: Some(limit), ..ScanOptions::default() };
-                let entries = self.view.entries(SpaceId::ELEMENTS, range, options)?;
-                let names = entries.into_iter().map(|entry| {
-                    Ok(layout::split_element(layout::behind_family(&entry.key), entry.value)?.0)
-                });
-                names.collect()
+            State::Elements(named) => {
+                let page = named.page(&mut self.view, after, limit)?.into_iter();
+                Ok(page.map(|(name, _, expires_at)| Member { name, expires_at }).collect())
             }
         }
     }
@@ -106,10 +132,7 @@ impl<V: View> Set<V> {
         match &self.state {
             State::Packed(names) if names.is_empty() => Ok(None),
             State::Packed(names) => Ok(names.get(below(names.len())).cloned()),
-            State::Elements(id, _) => random::element(&mut self.view, *id, BY_NAME, below)?
-                .map(|entry| layout::split_element(layout::behind_family(&entry.key), entry.value))
-                .transpose()
-                .map(|found| found.map(|(name, _)| name)),
+            State::Elements(named) => Ok(named.random(&mut self.view, below)?.map(|(name, _)| name)),
         }
     }
 
@@ -131,41 +154,90 @@ impl Set<&mut Transaction<'_>> {
         Ok(self.extend([name.into()])? == 1)
     }
 
-    /// Adds members; how many were none.
+    /// Adds members; how many were none. They expire with the set alone, also those that had an expiry of their own.
     ///
     /// # Errors
     /// As [`Set::insert`].
     pub fn extend(&mut self, names: impl IntoIterator<Item = Bytes>) -> Result<u64, Error> {
-        let before = self.len();
+        let (mut added, mut changed) = (0, false);
         for name in names {
-            if self.contains(&name)? {
-                continue;
-            }
             match &mut self.state {
                 State::Packed(members) => {
-                    members.insert(members.partition_point(|member| *member < name), name);
-                    if members.len() > orchard_types::limits::COLLECTION_PACKED_ELEMENTS_MAX {
-                        self.save();
+                    let Err(at) = members.binary_search(&name) else { continue };
+                    members.insert(at, name);
+                    added += 1;
+                    if members.len() > limits::COLLECTION_PACKED_ELEMENTS_MAX {
+                        self.save()?;
                     }
                 }
-                State::Elements(id, count) => {
-                    *count += 1;
-                    let id = *id;
-                    self.put_member(id, &name);
+                State::Elements(named) => {
+                    let now = self.view.now();
+                    match named.held_name(&mut self.view, &name)? {
+                        None => added += 1,
+                        Some(Held::Stays(_)) => continue,
+                        Some(held) => {
+                            named.remove(self.view, &name, &held);
+                            added += u64::from(held.at(now).is_none());
+                        }
+                    }
+                    named.put(self.view, &name, &Value::null(), None);
                 }
             }
+            changed = true;
         }
-        let added = self.len() - before;
-        if added > 0 {
-            self.save();
+        if changed {
+            self.save()?;
         }
         Ok(added)
     }
 
-    fn put_member(&mut self, id: CollectionId, name: &Bytes) {
-        let key = layout::key(id, &[&[BY_NAME], &layout::name_in_key(name)]);
-        let value = layout::element(name, ValueType::Null, &[]);
-        self.view.put_in(SpaceId::ELEMENTS, key, value, Expiry::Never);
+    /// Adds a member that expires of its own, or changes when it does; whether it was none. [`Expiry::Keep`] keeps the
+    /// expiry that the member has, [`Expiry::Never`] is [`Set::insert`]; one that has come already removes the member.
+    ///
+    /// A set of which a member expires keeps its members as entries of their own, however few they are.
+    ///
+    /// ```
+    /// use orcharddb::{Db, DurationMs, Expiry};
+    /// let db = Db::memory()?;
+    /// let online = db.set("online");
+    /// online.update(|online| online.insert_expiring("ada", Expiry::After(DurationMs(60_000))))?;
+    /// assert!(online.contains("ada")?);
+    /// online.update(|online| online.expire("ada", Expiry::At(orcharddb::UnixMillis(1))))?;
+    /// assert!(!online.contains("ada")?, "that was long ago");
+    /// # Ok::<(), orcharddb::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Set::insert`].
+    pub fn insert_expiring(&mut self, name: impl Into<Bytes>, expiry: Expiry) -> Result<bool, Error> {
+        let (name, now) = (name.into(), self.view.now());
+        let before = self.lifetime(&name)?;
+        let Some(at) = moment(expiry, now, before) else { return self.insert(name) };
+        if at <= now {
+            self.remove(&name)?;
+            return Ok(before.is_none());
+        }
+        let mut named = self.elements();
+        if let Some(held) = named.held_name(&mut self.view, &name)? {
+            named.remove(self.view, &name, &held);
+        }
+        named.put(self.view, &name, &Value::null(), Some(at));
+        self.state = State::Elements(named);
+        self.save()?;
+        Ok(before.is_none())
+    }
+
+    /// Gives a member an expiry of its own, or takes it away ([`Expiry::Never`]); whether it is one.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn expire(&mut self, name: impl Into<Bytes>, expiry: Expiry) -> Result<bool, Error> {
+        let name = name.into();
+        let Some(at) = self.lifetime(&name)? else { return Ok(false) };
+        if !is_kept(expiry, at) {
+            self.insert_expiring(name, expiry)?;
+        }
+        Ok(true)
     }
 
     /// Removes a member; whether it was one.
@@ -174,41 +246,70 @@ impl Set<&mut Transaction<'_>> {
     /// As [`Set::insert`].
     pub fn remove(&mut self, name: impl AsRef<[u8]>) -> Result<bool, Error> {
         let name = name.as_ref();
-        if !self.contains(name)? {
-            return Ok(false);
-        }
         match &mut self.state {
-            State::Packed(names) => names.retain(|member| member.as_ref() != name),
-            State::Elements(id, count) => {
-                *count -= 1;
-                let key = layout::key(*id, &[&[BY_NAME], &layout::name_in_key(name)]);
-                self.view.delete_in(SpaceId::ELEMENTS, key);
+            State::Packed(names) => {
+                let Ok(at) = names.binary_search_by(|found| found.as_ref().cmp(name)) else {
+                    return Ok(false);
+                };
+                names.remove(at);
+            }
+            State::Elements(named) => {
+                let now = self.view.now();
+                let Some(held) = named.held_name(&mut self.view, name)? else { return Ok(false) };
+                if !held.is_there(now) {
+                    return Ok(false);
+                }
+                named.remove(self.view, name, &held);
             }
         }
-        self.save();
+        self.save()?;
         Ok(true)
     }
 
+    /// Takes at most `limit` members away that have expired; how many.
+    pub(super) fn remove_expired(&mut self, limit: usize) -> Result<u64, Error> {
+        let State::Elements(named) = &mut self.state else { return Ok(0) };
+        let removed = named.remove_expired(self.view, limit)?;
+        self.save()?;
+        Ok(removed)
+    }
+
+    /// Its elements layout, which it takes on if it has another.
+    fn elements(&mut self) -> Named {
+        let names = match &mut self.state {
+            State::Elements(named) => return *named,
+            State::Packed(names) => std::mem::take(names),
+        };
+        let mut named = Named::new(self.view.new_collection_id());
+        names.iter().for_each(|name| named.put(self.view, name, &Value::null(), None));
+        self.state = State::Elements(named);
+        named
+    }
+
     /// Writes value or header; the expiry stays.
-    fn save(&mut self) {
-        if self.is_empty() {
+    fn save(&mut self) -> Result<(), Error> {
+        if self.is_empty()? {
+            if let State::Elements(named) = &mut self.state {
+                named.forget(self.view);
+            }
             self.state = State::Packed(Vec::new());
             self.view.delete_in(self.space, self.key.clone());
-            return;
+            return Ok(());
         }
         if let State::Packed(names) = &self.state {
             let mut bytes = layout::packed();
             names.iter().for_each(|name| layout::push_name(&mut bytes, name));
             if layout::fits(names.len(), &bytes) {
-                return self.put(bytes);
+                self.put(bytes);
+                return Ok(());
             }
-            let (id, names) = (self.view.new_collection_id(), names.clone());
-            names.iter().for_each(|name| self.put_member(id, name));
-            self.state = State::Elements(id, names.len() as u64);
+            self.elements();
         }
-        if let State::Elements(id, count) = &self.state {
-            self.put(layout::header(*id, *count));
+        if let State::Elements(named) = &mut self.state {
+            let header = named.header(self.view, (self.space, &self.key));
+            self.put(header);
         }
+        Ok(())
     }
 
     fn put(&mut self, data: Vec<u8>) {

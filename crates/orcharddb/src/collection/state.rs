@@ -1,45 +1,54 @@
-//! What a set or a sorted set has in memory while it is open.
+//! What a hash, a set or a sorted set has in memory while it is open.
 
 use super::layout::{self, Layout, Reader};
+use super::named::Named;
 use super::view::View;
 use crate::error::Error;
-use orchard_types::{CollectionId, Key, SpaceId, ValueType};
+use orchard_types::{Key, SpaceId, ValueType};
 
-/// The members of one value, or where those that are entries of their own stand and how many they are.
+/// The elements of one value, or where those that are entries of their own stand.
 #[derive(Debug, Clone)]
 pub(super) enum State<T> {
-    /// In the order of the type.
+    /// In the order of the type. None of them expires of its own.
     Packed(Vec<T>),
-    Elements(CollectionId, u64),
+    Elements(Named),
 }
 
 impl<T> State<T> {
-    /// Reads the collection under a key; `member` reads a member of a packed one.
+    /// Reads the collection under a key; `element` reads an element of a packed one.
     pub(super) fn open(
         view: &mut impl View,
         space: SpaceId,
         key: &Key,
         expected: ValueType,
-        member: impl Fn(&mut Reader) -> Result<T, Error>,
+        element: impl Fn(&mut Reader) -> Result<T, Error>,
     ) -> Result<State<T>, Error> {
         let Some(entry) = view.entry(space, key)? else { return Ok(State::Packed(Vec::new())) };
         match layout::open(&entry, expected)? {
             Layout::Packed(mut reader) => {
-                let mut members = Vec::new();
+                let mut elements = Vec::new();
                 while !reader.is_empty() {
-                    members.push(member(&mut reader)?);
+                    elements.push(element(&mut reader)?);
                 }
-                Ok(State::Packed(members))
+                Ok(State::Packed(elements))
             }
-            Layout::Elements(id, count, _) => Ok(State::Elements(id, count)),
+            Layout::Elements(id, count, rest) => Ok(State::Elements(Named::read(id, count, rest)?)),
         }
     }
 
-    /// Number of members.
-    pub(super) fn len(&self) -> u64 {
+    /// Number of elements that are there.
+    pub(super) fn len(&self, view: &mut impl View) -> Result<u64, Error> {
         match self {
-            State::Packed(members) => members.len() as u64,
-            State::Elements(_, count) => *count,
+            State::Packed(elements) => Ok(elements.len() as u64),
+            State::Elements(named) => named.len(view),
+        }
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self, view: &mut impl View) -> Result<bool, Error> {
+        match self {
+            State::Packed(elements) => Ok(elements.is_empty()),
+            State::Elements(named) => named.is_empty(view),
         }
     }
 

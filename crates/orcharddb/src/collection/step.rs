@@ -25,14 +25,20 @@ pub enum Step {
     DeleteFields(Vec<Bytes>),
     /// A number added to that of a field; an absent field is one of zero.
     SumField(Bytes, Value),
-    /// Members into a set.
-    AddMembers(Vec<Bytes>),
+    /// Other expiries for fields that are there; they stay as they are otherwise.
+    ExpireFields(Vec<Bytes>, Expiry),
+    /// Members into a set, each with an expiry of its own.
+    AddMembers(Vec<(Bytes, Expiry)>),
     /// Members out of a set.
     RemoveMembers(Vec<Bytes>),
-    /// Members of a sorted set, or other scores for them.
-    AddScored(Vec<Scored>),
+    /// Other expiries for members that are there.
+    ExpireMembers(Vec<Bytes>, Expiry),
+    /// Members of a sorted set, or other scores for them, each with an expiry of its own.
+    AddScored(Vec<(Bytes, f64, Expiry)>),
     /// Members out of a sorted set.
     RemoveScored(Vec<Bytes>),
+    /// Other expiries for members of a sorted set that are there.
+    ExpireScored(Vec<Bytes>, Expiry),
     /// A number added to the score of a member; an absent member has zero.
     SumScore(Bytes, f64),
     /// At most so many members out of a sorted set, from the lowest score up.
@@ -44,7 +50,7 @@ pub enum Step {
 /// What a [`Step`] did.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Stepped {
-    /// Elements that are new, or gone.
+    /// Elements that are new, or gone, or have another expiry.
     pub changed: u64,
     /// Elements that there are now.
     pub length: u64,
@@ -117,10 +123,33 @@ impl Transaction<'_> {
                 let changed = u64::from(hash.set_expiring(name.clone(), sum.clone(), Expiry::Keep)?);
                 Ok(Stepped { changed, length: hash.len()?, values: vec![sum], ..Stepped::default() })
             }
-            Step::AddMembers(names) => {
+            Step::ExpireFields(names, expiry) => {
+                let mut hash = self.hash_in(space, key)?;
+                let mut changed = 0;
+                for name in names {
+                    changed += u64::from(hash.expire(name.clone(), *expiry)?);
+                }
+                Ok(Stepped { changed, length: hash.len()?, ..Stepped::default() })
+            }
+            Step::AddMembers(members) => {
                 let mut set = self.set_in(space, key)?;
-                let changed = set.extend(names.iter().cloned())?;
-                Ok(Stepped { changed, length: set.len(), ..Stepped::default() })
+                let mut changed = 0;
+                if members.iter().all(|(_, expiry)| *expiry == Expiry::Never) {
+                    changed = set.extend(members.iter().map(|(name, _)| name.clone()))?;
+                } else {
+                    for (name, expiry) in members {
+                        changed += u64::from(set.insert_expiring(name.clone(), *expiry)?);
+                    }
+                }
+                Ok(Stepped { changed, length: set.len()?, ..Stepped::default() })
+            }
+            Step::ExpireMembers(names, expiry) => {
+                let mut set = self.set_in(space, key)?;
+                let mut changed = 0;
+                for name in names {
+                    changed += u64::from(set.expire(name.clone(), *expiry)?);
+                }
+                Ok(Stepped { changed, length: set.len()?, ..Stepped::default() })
             }
             Step::RemoveMembers(names) => {
                 let mut set = self.set_in(space, key)?;
@@ -128,12 +157,28 @@ impl Transaction<'_> {
                 for name in names {
                     changed += u64::from(set.remove(name)?);
                 }
-                Ok(Stepped { changed, length: set.len(), ..Stepped::default() })
+                Ok(Stepped { changed, length: set.len()?, ..Stepped::default() })
             }
             Step::AddScored(members) => {
                 let mut zset = self.zset_in(space, key)?;
-                let changed = zset.extend(members.iter().cloned())?;
-                Ok(Stepped { changed, length: zset.len(), ..Stepped::default() })
+                let mut changed = 0;
+                if members.iter().all(|(.., expiry)| *expiry == Expiry::Never) {
+                    changed = zset.extend(members.iter().map(|(name, score, _)| (name.clone(), *score)))?;
+                } else {
+                    for (name, score, expiry) in members {
+                        let added = zset.insert_expiring(name.clone(), *score, *expiry)?;
+                        changed += u64::from(added == Added::New);
+                    }
+                }
+                Ok(Stepped { changed, length: zset.len()?, ..Stepped::default() })
+            }
+            Step::ExpireScored(names, expiry) => {
+                let mut zset = self.zset_in(space, key)?;
+                let mut changed = 0;
+                for name in names {
+                    changed += u64::from(zset.expire(name.clone(), *expiry)?);
+                }
+                Ok(Stepped { changed, length: zset.len()?, ..Stepped::default() })
             }
             Step::RemoveScored(names) => {
                 let mut zset = self.zset_in(space, key)?;
@@ -141,15 +186,15 @@ impl Transaction<'_> {
                 for name in names {
                     changed += u64::from(zset.remove(name)?.is_some());
                 }
-                Ok(Stepped { changed, length: zset.len(), ..Stepped::default() })
+                Ok(Stepped { changed, length: zset.len()?, ..Stepped::default() })
             }
             Step::SumScore(name, by) => {
                 let mut zset = self.zset_in(space, key)?;
                 let score = zset.score(name)?.unwrap_or(0.0) + by;
-                let added = zset.insert(name.clone(), score)?;
+                let added = zset.insert_expiring(name.clone(), score, Expiry::Keep)?;
                 Ok(Stepped {
                     changed: u64::from(added == Added::New),
-                    length: zset.len(),
+                    length: zset.len()?,
                     members: vec![(name.clone(), score + 0.0)],
                     ..Stepped::default()
                 })
@@ -159,7 +204,7 @@ impl Transaction<'_> {
                 let members = zset.pop(*number, matches!(step, Step::PopHighest(_)))?;
                 Ok(Stepped {
                     changed: members.len() as u64,
-                    length: zset.len(),
+                    length: zset.len()?,
                     members,
                     ..Stepped::default()
                 })

@@ -2,12 +2,13 @@
 //!
 //! - Elements lie twice: by name, with the score as value, and by score and name, so that ranges by score, by name among
 //!   equal scores and by rank are ranges of keys.
+//! - Of a member that expires of its own the element by score is an entry that expires then.
 //! - Finding a rank costs the way from the nearer end; a range by rank costs that and what it returns.
 
-use super::layout::{self, BY_NAME, BY_SCORE};
+use super::layout::{self, BY_SCORE};
 use super::list::clamp;
 use super::look::ZPage;
-use super::random;
+use super::named::{Named, is_kept, moment};
 use super::state::State;
 use super::view::View;
 use crate::error::{CollectionError, Error};
@@ -15,12 +16,45 @@ use crate::scan::ScanOptions;
 use crate::transaction::Transaction;
 use bytes::Bytes;
 use orchard_types::key::prefix_end;
-use orchard_types::{CollectionId, Entry, Expiry, Key, KeyRange, SpaceId, Value, ValueType, limits};
+use orchard_types::{
+    CollectionId, Entry, Expiry, Key, KeyRange, SpaceId, UnixMillis, Value, ValueType, limits,
+};
 use std::cmp::Ordering;
 use std::ops::Bound;
 
 /// A name and its score.
 pub type Scored = (Bytes, f64);
+
+/// A member of a sorted set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoredMember {
+    /// Its name.
+    pub name: Bytes,
+    /// Its score.
+    pub score: f64,
+    /// When it expires, if it does so of its own.
+    pub expires_at: Option<UnixMillis>,
+}
+
+impl From<Scored> for ScoredMember {
+    fn from((name, score): Scored) -> ScoredMember {
+        ScoredMember { name, score, expires_at: None }
+    }
+}
+
+impl From<ScoredMember> for Scored {
+    fn from(member: ScoredMember) -> Scored {
+        (member.name, member.score)
+    }
+}
+
+fn members(scored: Vec<Scored>) -> Vec<ScoredMember> {
+    scored.into_iter().map(ScoredMember::from).collect()
+}
+
+fn without_expiry(members: Vec<ScoredMember>) -> Vec<Scored> {
+    members.into_iter().map(Scored::from).collect()
+}
 
 /// What adding a member did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,19 +113,13 @@ fn score_of_value(value: &Value) -> Result<f64, Error> {
     Ok(f64::from_le_bytes(bytes))
 }
 
-/// Name and score of an element of the family by name.
-fn by_name(entry: Entry) -> Result<Scored, Error> {
-    let (name, score) = layout::split_element(layout::behind_family(&entry.key), entry.value)?;
-    Ok((name, score_of_value(&score)?))
-}
-
-/// Name and score of an element of the family by score.
-fn scored(entry: Entry) -> Result<Scored, Error> {
+/// The member of an element of the family by score.
+fn scored(entry: Entry) -> Result<ScoredMember, Error> {
     let behind = layout::behind_family(&entry.key);
     let score = behind.get(..8).and_then(|bytes| bytes.try_into().ok());
     let score = layout::score_of(score.ok_or_else(|| damaged("an element's key has no score"))?);
     let (name, _) = layout::split_element(behind.slice(8..), entry.value)?;
-    Ok((name, score))
+    Ok(ScoredMember { name, score, expires_at: entry.expires_at })
 }
 
 fn below(score: f64, max: &Bound<f64>) -> bool {
@@ -188,14 +216,20 @@ impl<V: View> ZSet<V> {
         Ok(ZSet { view, space, key, state })
     }
 
-    /// Number of members.
-    pub fn len(&self) -> u64 {
-        self.state.len()
+    /// Number of members. It costs the number of those that have expired and are not taken away yet.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn len(&mut self) -> Result<u64, Error> {
+        self.state.len(&mut self.view)
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn is_empty(&mut self) -> Result<bool, Error> {
+        self.state.is_empty(&mut self.view)
     }
 
     /// Whether the sorted set is one value.
@@ -208,15 +242,33 @@ impl<V: View> ZSet<V> {
     /// # Errors
     /// [`Error::Read`]
     pub fn score(&mut self, name: impl AsRef<[u8]>) -> Result<Option<f64>, Error> {
+        Ok(self.found(name.as_ref())?.map(|(score, _)| score))
+    }
+
+    /// The member of this name, with its score and the time at which it expires of its own.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn get_expiring(&mut self, name: impl AsRef<[u8]>) -> Result<Option<ScoredMember>, Error> {
         let name = name.as_ref();
+        Ok(self.found(name)?.map(|(score, expires_at)| ScoredMember {
+            name: Bytes::copy_from_slice(name),
+            score,
+            expires_at,
+        }))
+    }
+
+    /// Score and time of expiry of a member.
+    fn found(&mut self, name: &[u8]) -> Result<Option<(f64, Option<UnixMillis>)>, Error> {
         match &self.state {
             State::Packed(members) => {
-                Ok(members.iter().find(|(member, _)| member.as_ref() == name).map(|(_, score)| *score))
+                let found = members.iter().find(|(member, _)| member.as_ref() == name);
+                Ok(found.map(|(_, score)| (*score, None)))
             }
-            State::Elements(id, _) => {
-                let key = layout::key(*id, &[&[BY_NAME], &layout::name_in_key(name)]);
-                let entry = self.view.entry(SpaceId::ELEMENTS, &key)?;
-                entry.map(|entry| score_of_value(&layout::found(name, entry.value)?)).transpose()
+            State::Elements(named) => {
+                let now = self.view.time();
+                let held = named.held(&mut self.view, name)?.and_then(|held| held.at(now));
+                held.map(|(value, at)| Ok((score_of_value(&value)?, at))).transpose()
             }
         }
     }
@@ -232,11 +284,9 @@ impl<V: View> ZSet<V> {
             State::Packed(members) => {
                 Ok(members.iter().position(|(member, _)| member.as_ref() == name).map(|rank| rank as u64))
             }
-            State::Elements(id, _) => {
-                let end =
-                    layout::key(*id, &[&[BY_SCORE], &layout::score_bytes(score), &layout::name_in_key(name)]);
-                let range =
-                    KeyRange { start: layout::family(*id, BY_SCORE).start, end: Some(end.into_bytes()) };
+            State::Elements(Named { id, .. }) => {
+                let end = by_score(*id, name, score).into_bytes();
+                let range = KeyRange { start: layout::family(*id, BY_SCORE).start, end: Some(end) };
                 Ok(Some(self.count_keys(range)?))
             }
         }
@@ -261,23 +311,29 @@ impl<V: View> ZSet<V> {
     /// # Errors
     /// [`Error::Read`]
     pub fn range(&mut self, start: i64, stop: i64) -> Result<Vec<Scored>, Error> {
-        let (first, number) = clamp(start, stop, self.len());
+        Ok(without_expiry(self.range_expiring(start, stop)?))
+    }
+
+    /// As [`ZSet::range`], with the time at which each member expires of its own.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn range_expiring(&mut self, start: i64, stop: i64) -> Result<Vec<ScoredMember>, Error> {
+        let length = self.len()?;
+        let (first, number) = clamp(start, stop, length);
         let (skip, limit) = (first as usize, usize::try_from(number).unwrap_or(usize::MAX));
         if number == 0 {
             return Ok(Vec::new());
         }
-        let behind = (self.len() - first - number) as usize;
-        if behind < skip {
-            let from_end = ZRange { reverse: true, skip: behind, limit: Some(limit) };
-            let mut found = self.range_by_score(Bound::Unbounded, Bound::Unbounded, &from_end)?;
+        let behind = (length - first - number) as usize;
+        let reverse = behind < skip;
+        let skip = skip.min(behind);
+        let which = ZRange { reverse, skip, limit: Some(limit) };
+        let mut found = self.members_by_score(Bound::Unbounded, Bound::Unbounded, &which)?;
+        if reverse {
             found.reverse();
-            return Ok(found);
         }
-        self.range_by_score(
-            Bound::Unbounded,
-            Bound::Unbounded,
-            &ZRange { reverse: false, skip, limit: Some(limit) },
-        )
+        Ok(found)
     }
 
     /// The members with scores between two bounds.
@@ -290,12 +346,21 @@ impl<V: View> ZSet<V> {
         max: Bound<f64>,
         which: &ZRange,
     ) -> Result<Vec<Scored>, Error> {
+        Ok(without_expiry(self.members_by_score(min, max, which)?))
+    }
+
+    fn members_by_score(
+        &mut self,
+        min: Bound<f64>,
+        max: Bound<f64>,
+        which: &ZRange,
+    ) -> Result<Vec<ScoredMember>, Error> {
         match &self.state {
-            State::Packed(members) => {
-                let inside = members.iter().filter(|(_, score)| above(*score, &min) && below(*score, &max));
-                Ok(pick(inside, which))
+            State::Packed(all) => {
+                let inside = all.iter().filter(|(_, score)| above(*score, &min) && below(*score, &max));
+                Ok(members(pick(inside, which)))
             }
-            State::Elements(id, _) => {
+            State::Elements(Named { id, .. }) => {
                 let range = scores(*id, min, max);
                 self.pick_elements(range, which, |_| true)
             }
@@ -312,7 +377,7 @@ impl<V: View> ZSet<V> {
                 let inside = members.iter().filter(|(_, score)| above(*score, &min) && below(*score, &max));
                 Ok(inside.count() as u64)
             }
-            State::Elements(id, _) => {
+            State::Elements(Named { id, .. }) => {
                 let range = scores(*id, min, max);
                 if range.is_empty() { Ok(0) } else { self.count_keys(range) }
             }
@@ -332,15 +397,16 @@ impl<V: View> ZSet<V> {
     ) -> Result<Vec<Scored>, Error> {
         match &self.state {
             State::Packed(members) => Ok(run_by_name(members, min, max, which)),
-            State::Elements(id, _) => {
+            State::Elements(Named { id, .. }) => {
                 let id = *id;
                 let Some((_, score)) = self.range(0, 0)?.pop() else { return Ok(Vec::new()) };
                 let range = names(id, score, min, max);
                 let (min, max) = (min.clone(), max.clone());
-                let is_inside = move |(name, at): &Scored| {
-                    *at != score || (name_above(name, &min) && name_below(name, &max))
+                let is_inside = move |member: &ScoredMember| {
+                    member.score != score
+                        || (name_above(&member.name, &min) && name_below(&member.name, &max))
                 };
-                self.pick_elements(range, which, is_inside)
+                Ok(without_expiry(self.pick_elements(range, which, is_inside)?))
             }
         }
     }
@@ -350,15 +416,15 @@ impl<V: View> ZSet<V> {
     ///
     /// # Errors
     /// [`Error::Read`]
-    pub fn page_by_score(&mut self, page: &ZPage<f64>) -> Result<Vec<Scored>, Error> {
+    pub fn page_by_score(&mut self, page: &ZPage<f64>) -> Result<Vec<ScoredMember>, Error> {
         let which = ZRange { reverse: page.reverse, skip: 0, limit: Some(page.limit.saturating_add(1)) };
         match &self.state {
-            State::Packed(members) => {
+            State::Packed(all) => {
                 let inside =
-                    members.iter().filter(|(_, score)| above(*score, &page.min) && below(*score, &page.max));
-                Ok(pick(inside.filter(|member| is_behind(member, page)), &which))
+                    all.iter().filter(|(_, score)| above(*score, &page.min) && below(*score, &page.max));
+                Ok(members(pick(inside.filter(|member| is_behind(member, page)), &which)))
             }
-            State::Elements(id, _) => {
+            State::Elements(Named { id, .. }) => {
                 let range = behind(*id, scores(*id, page.min, page.max), page);
                 self.pick_elements(range, &which, |_| true)
             }
@@ -370,21 +436,22 @@ impl<V: View> ZSet<V> {
     ///
     /// # Errors
     /// [`Error::Read`]
-    pub fn page_by_name(&mut self, page: &ZPage<Bytes>) -> Result<Vec<Scored>, Error> {
+    pub fn page_by_name(&mut self, page: &ZPage<Bytes>) -> Result<Vec<ScoredMember>, Error> {
         let which = ZRange { reverse: page.reverse, skip: 0, limit: Some(page.limit.saturating_add(1)) };
         match &self.state {
-            State::Packed(members) => {
+            State::Packed(all) => {
                 let rest: Vec<Scored> =
-                    members.iter().filter(|member| is_behind(member, page)).cloned().collect();
-                Ok(run_by_name(&rest, &page.min, &page.max, &which))
+                    all.iter().filter(|member| is_behind(member, page)).cloned().collect();
+                Ok(members(run_by_name(&rest, &page.min, &page.max, &which)))
             }
-            State::Elements(id, _) => {
+            State::Elements(Named { id, .. }) => {
                 let id = *id;
                 let Some((_, score)) = self.range(0, 0)?.pop() else { return Ok(Vec::new()) };
                 let range = behind(id, names(id, score, &page.min, &page.max), page);
                 let (min, max) = (page.min.clone(), page.max.clone());
-                let is_inside = move |(name, at): &Scored| {
-                    *at != score || (name_above(name, &min) && name_below(name, &max))
+                let is_inside = move |member: &ScoredMember| {
+                    member.score != score
+                        || (name_above(&member.name, &min) && name_below(&member.name, &max))
                 };
                 self.pick_elements(range, &which, is_inside)
             }
@@ -396,8 +463,8 @@ impl<V: View> ZSet<V> {
         &mut self,
         mut range: KeyRange,
         which: &ZRange,
-        is_inside: impl Fn(&Scored) -> bool,
-    ) -> Result<Vec<Scored>, Error> {
+        is_inside: impl Fn(&ScoredMember) -> bool,
+    ) -> Result<Vec<ScoredMember>, Error> {
         const PAGE: usize = 1_024;
         let (mut skip, limit) = (which.skip, which.limit.unwrap_or(usize::MAX));
         let mut found = Vec::new();
@@ -441,9 +508,9 @@ impl<V: View> ZSet<V> {
         match &self.state {
             State::Packed(members) if members.is_empty() => Ok(None),
             State::Packed(members) => Ok(members.get(below(members.len())).cloned()),
-            State::Elements(id, _) => {
-                let found = random::element(&mut self.view, *id, BY_NAME, below)?;
-                found.map(by_name).transpose()
+            State::Elements(named) => {
+                let found = named.random(&mut self.view, below)?;
+                found.map(|(name, score)| Ok((name, score_of_value(&score)?))).transpose()
             }
         }
     }
@@ -463,14 +530,9 @@ impl<V: View> ZSet<V> {
                 members.sort_unstable_by(|a, b| a.0.cmp(&b.0));
                 Ok(members.into_iter().take(limit).cloned().collect())
             }
-            State::Elements(id, _) => {
-                let range = match after {
-                    None => layout::family(*id, BY_NAME),
-                    Some(name) => layout::family_behind(*id, BY_NAME, &layout::name_in_key(name)),
-                };
-                let options = ScanOptions { limit: Some(limit), ..ScanOptions::default() };
-                let entries = self.view.entries(SpaceId::ELEMENTS, range, options)?;
-                entries.into_iter().map(by_name).collect()
+            State::Elements(named) => {
+                let page = named.page(&mut self.view, after, limit)?.into_iter();
+                page.map(|(name, score, _)| Ok((name, score_of_value(&score)?))).collect()
             }
         }
     }
@@ -522,16 +584,12 @@ fn pick<'a>(inside: impl DoubleEndedIterator<Item = &'a Scored>, which: &ZRange)
 }
 
 impl ZSet<&mut Transaction<'_>> {
-    /// Adds a member, or gives it another score.
+    /// Adds a member, or gives it another score. It expires with the sorted set alone, also if it had an expiry of its own.
     ///
     /// # Errors
     /// [`Error::Collection`] if the score is not a number, [`Error::Read`]
     pub fn insert(&mut self, name: impl Into<Bytes>, score: f64) -> Result<Added, Error> {
-        let added = self.insert_unsaved(name.into(), score)?;
-        if added != Added::Same {
-            self.save();
-        }
-        Ok(added)
+        self.insert_expiring(name, score, Expiry::Never)
     }
 
     /// Adds members, or gives them other scores; how many are new.
@@ -539,12 +597,67 @@ impl ZSet<&mut Transaction<'_>> {
     /// # Errors
     /// As [`ZSet::insert`].
     pub fn extend(&mut self, members: impl IntoIterator<Item = Scored>) -> Result<u64, Error> {
-        let before = self.len();
+        let mut added = 0;
         for (name, score) in members {
-            self.insert_unsaved(name, score)?;
+            let before = self.found(&name)?;
+            added += u64::from(before.is_none());
+            self.replace_unsaved(name, before, score, None)?;
         }
-        self.save();
-        Ok(self.len() - before)
+        self.save()?;
+        Ok(added)
+    }
+
+    /// As [`ZSet::insert`] with an expiry of the member's own. [`Expiry::Keep`] keeps the one that it has; one that has come
+    /// already removes the member.
+    ///
+    /// A sorted set of which a member expires keeps its members as entries of their own, however few they are.
+    ///
+    /// ```
+    /// use orcharddb::{Db, DurationMs, Expiry};
+    /// let db = Db::memory()?;
+    /// let scores = db.zset("scores");
+    /// scores.update(|scores| scores.insert_expiring("ada", 1.5, Expiry::After(DurationMs(60_000))))?;
+    /// assert_eq!(scores.score("ada")?, Some(1.5));
+    /// scores.update(|scores| scores.expire("ada", Expiry::At(orcharddb::UnixMillis(1))))?;
+    /// assert_eq!(scores.score("ada")?, None, "that was long ago");
+    /// # Ok::<(), orcharddb::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`ZSet::insert`].
+    pub fn insert_expiring(
+        &mut self,
+        name: impl Into<Bytes>,
+        score: f64,
+        expiry: Expiry,
+    ) -> Result<Added, Error> {
+        let (name, now) = (name.into(), self.view.now());
+        let before = self.found(&name)?;
+        let at = moment(expiry, now, before.map(|(_, at)| at));
+        let added = match before {
+            None => Added::New,
+            Some((before, _)) if before == score => Added::Same,
+            Some(_) => Added::Moved,
+        };
+        if at.is_some_and(|at| at <= now) {
+            self.remove(&name)?;
+        } else if self.replace_unsaved(name, before, score, at)? {
+            self.save()?;
+        }
+        Ok(added)
+    }
+
+    /// Gives a member an expiry of its own, or takes it away ([`Expiry::Never`]); whether it is one.
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn expire(&mut self, name: impl Into<Bytes>, expiry: Expiry) -> Result<bool, Error> {
+        let name = name.into();
+        let Some((score, at)) = self.found(&name)? else { return Ok(false) };
+        if !is_kept(expiry, at) {
+            self.insert_expiring(name, score, expiry)?;
+        }
+        Ok(true)
     }
 
     /// As [`ZSet::extend`], for members whose scores before are known: found by this transaction, or `None` for a new one.
@@ -556,25 +669,33 @@ impl ZSet<&mut Transaction<'_>> {
         members: impl IntoIterator<Item = (Bytes, Option<f64>, f64)>,
     ) -> Result<(), Error> {
         for (name, before, score) in members {
-            self.replace_unsaved(name, before, score)?;
+            let before = match &self.state {
+                State::Elements(named) if named.any_expires() => self.found(&name)?,
+                _ => before.map(|before| (before, None)),
+            };
+            self.replace_unsaved(name, before, score, None)?;
         }
-        self.save();
-        Ok(())
+        self.save()
     }
 
-    fn insert_unsaved(&mut self, name: Bytes, score: f64) -> Result<Added, Error> {
-        let before = self.score(&name)?;
-        self.replace_unsaved(name, before, score)
-    }
-
-    fn replace_unsaved(&mut self, name: Bytes, before: Option<f64>, score: f64) -> Result<Added, Error> {
+    /// Writes a member in place of what was found under its name; whether that changes anything.
+    fn replace_unsaved(
+        &mut self,
+        name: Bytes,
+        before: Option<(f64, Option<UnixMillis>)>,
+        score: f64,
+        at: Option<UnixMillis>,
+    ) -> Result<bool, Error> {
         if score.is_nan() {
             return Err(CollectionError::NotANumber.into());
         }
         // Both zeros are one.
         let score = score + 0.0;
-        if before == Some(score) {
-            return Ok(Added::Same);
+        if before == Some((score, at)) {
+            return Ok(false);
+        }
+        if at.is_some() {
+            self.elements();
         }
         match &mut self.state {
             State::Packed(members) => {
@@ -582,30 +703,43 @@ impl ZSet<&mut Transaction<'_>> {
                     members.retain(|(member, _)| *member != name);
                 }
                 let member = (name, score);
-                let at = members.partition_point(|found| order(found, &member) == Ordering::Less);
-                members.insert(at, member);
+                let place = members.partition_point(|found| order(found, &member) == Ordering::Less);
+                members.insert(place, member);
                 if members.len() > limits::COLLECTION_PACKED_ELEMENTS_MAX {
-                    self.save();
+                    self.save()?;
                 }
             }
-            State::Elements(id, count) => {
-                let id = *id;
-                *count += u64::from(before.is_none());
-                if let Some(before) = before {
-                    self.view.delete_in(SpaceId::ELEMENTS, by_score(id, &name, before));
+            State::Elements(named) => {
+                let value = Value::new(ValueType::Float, score.to_le_bytes().to_vec());
+                match before {
+                    Some((before, None)) => {
+                        if before != score {
+                            self.view.delete_in(SpaceId::ELEMENTS, by_score(named.id, &name, before));
+                        }
+                        match at {
+                            None => named.overwrite(self.view, &name, &value),
+                            Some(_) => {
+                                named.remove_staying(self.view, &name);
+                                named.put(self.view, &name, &value, at);
+                            }
+                        }
+                    }
+                    _ => {
+                        // One that has expired may be in the way.
+                        let held =
+                            if named.any_expires() { named.held(&mut self.view, &name)? } else { None };
+                        if let Some(held) = held {
+                            let before = score_of_value(held.value())?;
+                            self.view.delete_in(SpaceId::ELEMENTS, by_score(named.id, &name, before));
+                            named.remove(self.view, &name, &held);
+                        }
+                        named.put(self.view, &name, &value, at);
+                    }
                 }
-                self.put_member(id, &name, score);
+                put_score(self.view, named.id, &name, score, at);
             }
         }
-        Ok(if before.is_some() { Added::Moved } else { Added::New })
-    }
-
-    fn put_member(&mut self, id: CollectionId, name: &Bytes, score: f64) {
-        let by_name = layout::key(id, &[&[BY_NAME], &layout::name_in_key(name)]);
-        let value = layout::element(name, ValueType::Float, &score.to_le_bytes());
-        self.view.put_in(SpaceId::ELEMENTS, by_name, value, Expiry::Never);
-        let value = layout::element(name, ValueType::Null, &[]);
-        self.view.put_in(SpaceId::ELEMENTS, by_score(id, name, score), value, Expiry::Never);
+        Ok(true)
     }
 
     /// Removes a member and returns its score.
@@ -615,30 +749,34 @@ impl ZSet<&mut Transaction<'_>> {
     pub fn remove(&mut self, name: impl AsRef<[u8]>) -> Result<Option<f64>, Error> {
         let name = name.as_ref();
         let Some(score) = self.score(name)? else { return Ok(None) };
-        self.remove_found(&[(Bytes::copy_from_slice(name), score)]);
+        self.remove_found(&[(Bytes::copy_from_slice(name), score)])?;
         Ok(Some(score))
     }
 
     /// Removes members that a read of this transaction has found.
-    pub fn remove_found(&mut self, members: &[Scored]) {
+    ///
+    /// # Errors
+    /// [`Error::Read`]
+    pub fn remove_found(&mut self, members: &[Scored]) -> Result<(), Error> {
         if members.is_empty() {
-            return;
+            return Ok(());
         }
         match &mut self.state {
             State::Packed(all) => {
                 all.retain(|(name, _)| !members.iter().any(|(gone, _)| gone == name));
             }
-            State::Elements(id, count) => {
-                let id = *id;
-                *count -= members.len() as u64;
+            State::Elements(named) => {
                 for (name, score) in members {
-                    let key = layout::key(id, &[&[BY_NAME], &layout::name_in_key(name)]);
-                    self.view.delete_in(SpaceId::ELEMENTS, key);
-                    self.view.delete_in(SpaceId::ELEMENTS, by_score(id, name, *score));
+                    self.view.delete_in(SpaceId::ELEMENTS, by_score(named.id, name, *score));
+                    if !named.any_expires() {
+                        named.remove_staying(self.view, name);
+                    } else if let Some(held) = named.held(&mut self.view, name)? {
+                        named.remove(self.view, name, &held);
+                    }
                 }
             }
         }
-        self.save();
+        self.save()
     }
 
     /// Removes the `number` members with the lowest scores, or with `last` the highest, and returns them in that order.
@@ -649,16 +787,40 @@ impl ZSet<&mut Transaction<'_>> {
         let limit = usize::try_from(number).unwrap_or(usize::MAX);
         let which = ZRange { reverse: last, skip: 0, limit: Some(limit) };
         let found = self.range_by_score(Bound::Unbounded, Bound::Unbounded, &which)?;
-        self.remove_found(&found);
+        self.remove_found(&found)?;
         Ok(found)
     }
 
+    /// Takes at most `limit` members away that have expired; how many. Their elements by score are entries that expire.
+    pub(super) fn remove_expired(&mut self, limit: usize) -> Result<u64, Error> {
+        let State::Elements(named) = &mut self.state else { return Ok(0) };
+        let removed = named.remove_expired(self.view, limit)?;
+        self.save()?;
+        Ok(removed)
+    }
+
+    /// Takes on the elements layout, if it has another.
+    fn elements(&mut self) {
+        let State::Packed(members) = &mut self.state else { return };
+        let members = std::mem::take(members);
+        let mut named = Named::new(self.view.new_collection_id());
+        for (name, score) in &members {
+            let value = Value::new(ValueType::Float, score.to_le_bytes().to_vec());
+            named.put(self.view, name, &value, None);
+            put_score(self.view, named.id, name, *score, None);
+        }
+        self.state = State::Elements(named);
+    }
+
     /// Writes value or header; the expiry stays.
-    fn save(&mut self) {
-        if self.is_empty() {
+    fn save(&mut self) -> Result<(), Error> {
+        if self.is_empty()? {
+            if let State::Elements(named) = &mut self.state {
+                named.forget(self.view);
+            }
             self.state = State::Packed(Vec::new());
             self.view.delete_in(self.space, self.key.clone());
-            return;
+            return Ok(());
         }
         if let State::Packed(members) = &self.state {
             let mut bytes = layout::packed();
@@ -667,15 +829,16 @@ impl ZSet<&mut Transaction<'_>> {
                 layout::push_name(&mut bytes, name);
             }
             if layout::fits(members.len(), &bytes) {
-                return self.put(bytes);
+                self.put(bytes);
+                return Ok(());
             }
-            let (id, members) = (self.view.new_collection_id(), members.clone());
-            members.iter().for_each(|(name, score)| self.put_member(id, name, *score));
-            self.state = State::Elements(id, members.len() as u64);
+            self.elements();
         }
-        if let State::Elements(id, count) = &self.state {
-            self.put(layout::header(*id, *count));
+        if let State::Elements(named) = &mut self.state {
+            let header = named.header(self.view, (self.space, &self.key));
+            self.put(header);
         }
+        Ok(())
     }
 
     fn put(&mut self, data: Vec<u8>) {
@@ -686,4 +849,11 @@ impl ZSet<&mut Transaction<'_>> {
 
 fn by_score(id: CollectionId, name: &[u8], score: f64) -> Key {
     layout::key(id, &[&[BY_SCORE], &layout::score_bytes(score), &layout::name_in_key(name)])
+}
+
+/// Writes the element by score of a member.
+fn put_score(tx: &mut Transaction<'_>, id: CollectionId, name: &[u8], score: f64, at: Option<UnixMillis>) {
+    let value = layout::element(name, ValueType::Null, &[]);
+    let expiry = at.map_or(Expiry::Never, Expiry::At);
+    tx.put_in(SpaceId::ELEMENTS, by_score(id, name, score), value, expiry);
 }

@@ -300,7 +300,12 @@ fn change(verb: Verb) -> Operation {
         Verb::SetFields => ("Write fields of a hash", Some("SetFields")),
         Verb::DeleteFields => ("Remove fields from a hash", Some("Names")),
         Verb::SumField => ("Add to the number in a field", Some("SumField")),
-        Verb::AddMembers => ("Add members to a set", Some("MemberNames")),
+        Verb::ExpireFields => ("Change when fields expire of their own", Some("ExpireFields")),
+        Verb::ExpireMembers => ("Change when members of a set expire of their own", Some("ExpireMembers")),
+        Verb::ExpireScored => {
+            ("Change when members of a sorted set expire of their own", Some("ExpireMembers"))
+        }
+        Verb::AddMembers => ("Add members to a set", Some("AddMembers")),
         Verb::RemoveMembers => ("Remove members from a set", Some("MemberNames")),
         Verb::AddScored => ("Add members to a sorted set, or change their scores", Some("AddScored")),
         Verb::RemoveScored => ("Remove members from a sorted set", Some("MemberNames")),

@@ -202,12 +202,24 @@ fn elements() -> Json {
             true,
         )
     };
-    let scored =
-        object(&["member", "score"], json!({ "member": named("Name"), "score": named("Score") }), true);
+    let expiry = |mut members: Json| {
+        members["ttl"] = string.clone();
+        members["expires_at"] = time.clone();
+        members
+    };
+    let member = |required: &[&str]| {
+        let lasting = object(required, expiry(json!({ "member": named("Name") })), true);
+        json!({ "anyOf": [named("Name"), lasting] })
+    };
+    let scored = object(
+        &["member", "score"],
+        expiry(json!({ "member": named("Name"), "score": named("Score") })),
+        true,
+    );
     let scores = json!({ "type": "object", "additionalProperties": named("Score") });
     let changed = json!({
         "versionstamp": named("Versionstamp"), "log_time": time, "durability": named("Durability"), "length": count,
-        "added": count, "removed": count, "value": named("Value"), "type": named("Type"), "member": named("Name"),
+        "added": count, "removed": count, "found": count, "value": named("Value"), "type": named("Type"), "member": named("Name"),
         "score": named("Score"),
     });
     json!({
@@ -219,7 +231,7 @@ fn elements() -> Json {
         "Score": { "anyOf": [{ "type": "number" }, { "type": "string", "enum": ["inf", "-inf"] }] },
         "List": page("values", named("Value")),
         "Fields": page("fields", field(&["field", "value", "type"])),
-        "Members": page("members", named("Name")),
+        "Members": page("members", member(&["member", "expires_at"])),
         "Scored": page("members", scored.clone()),
         "SetFields": object(&["fields"], json!({ "fields": { "anyOf": [
             { "type": "object", "additionalProperties": named("Value") }, list_of(field(&["field", "value"])),
@@ -229,6 +241,9 @@ fn elements() -> Json {
             "field": named("Name"), "by": named("Value"), "type": named("Type"),
         }), true),
         "MemberNames": object(&["members"], json!({ "members": list_of(named("Name")) }), true),
+        "AddMembers": object(&["members"], json!({ "members": list_of(member(&["member"])) }), true),
+        "ExpireFields": object(&["fields"], expiry(json!({ "fields": list_of(named("Name")) })), true),
+        "ExpireMembers": object(&["members"], expiry(json!({ "members": list_of(named("Name")) })), true),
         "AddScored": object(&["members"], json!({ "members": { "anyOf": [scores, list_of(scored)] } }), true),
         "SumScore": object(&["member"], json!({ "member": named("Name"), "by": named("Score") }), true),
         "Changed": object(&["versionstamp", "log_time", "durability", "length"], changed, false),

@@ -226,7 +226,8 @@ const INTSET_MEMBERS_MAX: u64 = 512;
 /// Whether the set at a key is small, and of whole numbers only.
 fn is_intset(cx: &mut Context<'_, '_>, entry: &Entry) -> Result<bool, RedisError> {
     let mut set = cx.tx.set_in(cx.space, entry.key.clone())?;
-    Ok(set.len() <= INTSET_MEMBERS_MAX && set.members()?.iter().all(|member| parse_integer(member).is_some()))
+    Ok(set.len()? <= INTSET_MEMBERS_MAX
+        && set.members()?.iter().all(|member| parse_integer(member).is_some()))
 }
 
 /// How Redis would keep the value, as far as that can be said.

@@ -72,7 +72,7 @@ fn smembers(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisErro
 }
 
 fn scard(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
-    Ok(Reply::Integer(set(cx, args.at(1))?.len() as i64))
+    Ok(Reply::Integer(set(cx, args.at(1))?.len()? as i64))
 }
 
 fn members_reply(members: impl IntoIterator<Item = Bytes>) -> Reply {
@@ -81,7 +81,7 @@ fn members_reply(members: impl IntoIterator<Item = Bytes>) -> Reply {
 
 fn smove(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let (from, to) = (args.at(1), args.at(2));
-    if set(cx, from)?.is_empty() {
+    if set(cx, from)?.is_empty()? {
         return Ok(Reply::Integer(0));
     }
     // Both types are looked at before anything is written.
@@ -115,7 +115,7 @@ fn combined(
     // Every key is a set or absent, whatever the others are.
     let mut sizes = Vec::with_capacity(names.len());
     for name in names {
-        sizes.push(set(cx, name)?.len());
+        sizes.push(set(cx, name)?.len()?);
     }
     match how {
         Combine::Union => {
@@ -242,7 +242,7 @@ pub(super) fn intercard_limit(args: Args<'_>, mut at: usize) -> Result<usize, Re
 const SAMPLED_WHOLE_MAX: u64 = 512;
 
 fn random_member(set: &mut Set<&mut Transaction<'_>>) -> Result<Option<Bytes>, RedisError> {
-    if set.len() <= SAMPLED_WHOLE_MAX {
+    if set.len()? <= SAMPLED_WHOLE_MAX {
         return Ok(choose(set.members()?, 1).pop());
     }
     Ok(set.random(below)?)
@@ -261,7 +261,8 @@ fn spop(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let count = positive(count)?;
     let mut set = set(cx, args.at(1))?;
     let mut popped = Vec::new();
-    if set.len() > SAMPLED_WHOLE_MAX && (count as u64) < set.len() / 8 {
+    let length = set.len()?;
+    if length > SAMPLED_WHOLE_MAX && (count as u64) < length / 8 {
         for _ in 0..count {
             let Some(member) = random_member(&mut set)? else { break };
             set.remove(&member)?;
@@ -289,10 +290,10 @@ fn srandmember(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisE
     let mut chosen = Vec::new();
     if count >= 0 {
         chosen = choose(if count == 0 { Vec::new() } else { set.members()? }, count.min(1 << 30) as usize);
-    } else if !set.is_empty() {
+    } else if !set.is_empty()? {
         let repeated = repeated(count)?;
         let all =
-            if set.len() <= SAMPLED_WHOLE_MAX.max(repeated as u64) { Some(set.members()?) } else { None };
+            if set.len()? <= SAMPLED_WHOLE_MAX.max(repeated as u64) { Some(set.members()?) } else { None };
         for _ in 0..repeated {
             let member = match &all {
                 Some(all) => all.get(below(all.len())).cloned(),
@@ -306,7 +307,7 @@ fn srandmember(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisE
 
 fn sscan(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let cursor = cursor(args.at(2))?;
-    if set(cx, args.at(1))?.is_empty() {
+    if set(cx, args.at(1))?.is_empty()? {
         return Ok(scan_reply(cx, None, Vec::new()));
     }
     let page = scan_page(cx, args, cursor)?;

@@ -66,7 +66,7 @@ fn find(
     Ok(match range {
         Range::Rank(start, stop) if which.reverse => {
             // Ranks from the other end.
-            let length = zset.len() as i64;
+            let length = zset.len()? as i64;
             let from_end = |at: i64| if at < 0 { at.saturating_add(length) } else { at };
             let (first, last) = (from_end(*start).max(0), from_end(*stop).min(length - 1));
             if first > last {
@@ -204,7 +204,7 @@ pub(super) fn store(
 
 fn remove(cx: &mut Context<'_, '_>, args: Args<'_>, range: &Range) -> Result<Reply, RedisError> {
     let found = find(cx, args.at(1), range, &ZRange::default())?;
-    zset(cx, args.at(1))?.remove_found(&found);
+    zset(cx, args.at(1))?.remove_found(&found)?;
     Ok(Reply::count(found.len()))
 }
 

@@ -213,7 +213,7 @@ fn zmscore(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError
 }
 
 fn zcard(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
-    Ok(Reply::Integer(zset(cx, args.at(1))?.len() as i64))
+    Ok(Reply::Integer(zset(cx, args.at(1))?.len()? as i64))
 }
 
 fn zrank(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
@@ -224,7 +224,8 @@ fn zrank(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> 
 fn zrevrank(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let mut zset = zset(cx, args.at(1))?;
     let rank = zset.rank(args.at(2))?;
-    Ok(rank.map_or(Reply::Null, |rank| Reply::Integer((zset.len() - 1 - rank) as i64)))
+    let length = zset.len()?;
+    Ok(rank.map_or(Reply::Null, |rank| Reply::Integer((length - 1 - rank) as i64)))
 }
 
 fn zpop(cx: &mut Context<'_, '_>, args: Args<'_>, max: bool) -> Result<Reply, RedisError> {
@@ -275,7 +276,7 @@ fn bzmpop(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError>
 const SAMPLED_WHOLE_MAX: u64 = 512;
 
 fn random_member(zset: &mut ZSet<&mut Transaction<'_>>) -> Result<Option<Scored>, RedisError> {
-    if zset.len() <= SAMPLED_WHOLE_MAX {
+    if zset.len()? <= SAMPLED_WHOLE_MAX {
         return Ok(choose(zset.range(0, -1)?, 1).pop());
     }
     Ok(zset.random(below)?)
@@ -301,9 +302,9 @@ fn zrandmember(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisE
     if count >= 0 {
         let all = if count == 0 { Vec::new() } else { zset.range(0, -1)? };
         chosen = choose(all, count.min(1 << 30) as usize);
-    } else if !zset.is_empty() {
+    } else if !zset.is_empty()? {
         let repeated = repeated(count)?;
-        let reads_all = zset.len() <= SAMPLED_WHOLE_MAX.max(repeated as u64);
+        let reads_all = zset.len()? <= SAMPLED_WHOLE_MAX.max(repeated as u64);
         let all = if reads_all { Some(zset.range(0, -1)?) } else { None };
         for _ in 0..repeated {
             let member = match &all {
@@ -331,7 +332,7 @@ fn scanned_score(score: f64, is_small: bool) -> String {
 
 fn zscan(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let cursor = cursor(args.at(2))?;
-    if zset(cx, args.at(1))?.is_empty() {
+    if zset(cx, args.at(1))?.is_empty()? {
         return Ok(scan_reply(cx, None, Vec::new()));
     }
     let page = scan_page(cx, args, cursor)?;

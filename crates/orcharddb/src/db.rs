@@ -119,7 +119,7 @@ pub struct Db {
 
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
-    pub(crate) queue_hints: crate::queue::AllHints,
+    pub(crate) queue_hints: Arc<crate::queue::AllHints>,
     drivers: Drivers,
     pub(crate) hub: Arc<Hub>,
     is_closed: AtomicBool,
@@ -211,12 +211,11 @@ impl Future for Pending {
 impl Db {
     fn start(engine: Engine) -> Result<Db, OpenError> {
         let engine = Arc::new(engine);
-        let drivers = Drivers::start(&engine).map_err(StorageError::io("threads"))?;
+        let queue_hints = Arc::default();
+        let drivers = Drivers::start(&engine, &queue_hints).map_err(StorageError::io("threads"))?;
         let hub = Hub::start(&engine).map_err(StorageError::io("threads"))?;
         let is_closed = AtomicBool::new(false);
-        Ok(Db {
-            shared: Arc::new(Shared { engine, queue_hints: Default::default(), drivers, hub, is_closed }),
-        })
+        Ok(Db { shared: Arc::new(Shared { engine, queue_hints, drivers, hub, is_closed }) })
     }
 
     /// Opens (or creates) a directory with default options.

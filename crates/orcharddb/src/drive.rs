@@ -2,6 +2,7 @@
 
 use crate::collection::clean_expired;
 use crate::expired::ExpiryListener;
+use crate::queue::AllHints;
 use orchard_engine::commit::Submitted;
 use orchard_engine::compaction::PlanOptions;
 use orchard_engine::engine::Engine;
@@ -48,7 +49,7 @@ pub(crate) struct Drivers {
 
 impl Drivers {
     /// Starts the threads.
-    pub(crate) fn start(engine: &Arc<Engine>) -> io::Result<Drivers> {
+    pub(crate) fn start(engine: &Arc<Engine>, queue_hints: &Arc<AllHints>) -> io::Result<Drivers> {
         let upkeep_stop = Arc::new((Mutex::new(false), Condvar::new()));
         let expiry_listener = Arc::new(ExpiryListener::default());
         let drivers = Drivers {
@@ -62,7 +63,8 @@ impl Drivers {
         let log = spawn("orchard-log", Box::new(move || drive_log(&log_engine)))?;
         drivers.threads.lock().push(log);
         let upkeep_engine = engine.clone();
-        let run = move || keep_up(&upkeep_engine, &upkeep_stop, &expiry_listener);
+        let queue_hints = queue_hints.clone();
+        let run = move || keep_up(&upkeep_engine, &queue_hints, &upkeep_stop, &expiry_listener);
         let upkeep = spawn("orchard-upkeep", Box::new(run))?;
         drivers.threads.lock().push(upkeep);
         Ok(drivers)
@@ -111,8 +113,9 @@ fn drive_log(engine: &Engine) {
     }
 }
 
-/// Deletes what has expired, entries and elements, a few commits ahead of the disk.
-fn sweep(engine: &Engine, listener: &ExpiryListener) {
+/// Deletes what has expired, entries and elements, and buries messages whose last lease has ended, a few commits ahead of
+/// the disk.
+fn sweep(engine: &Engine, queue_hints: &AllHints, listener: &ExpiryListener) {
     run_ahead(engine, || {
         let commit = engine.sweep_commit(SWEEP_BATCH)?;
         let submitted = engine.submit(&commit);
@@ -122,7 +125,7 @@ fn sweep(engine: &Engine, listener: &ExpiryListener) {
         Some(submitted)
     });
     run_ahead(engine, || {
-        let (submitted, expired) = clean_expired(engine, SWEEP_BATCH)?;
+        let (submitted, expired) = clean_expired(engine, queue_hints, SWEEP_BATCH)?;
         if submitted.outcome.is_ok() {
             listener.tell(&expired, submitted.depends_on);
         }
@@ -160,7 +163,12 @@ fn erase(engine: &Engine) -> bool {
     true
 }
 
-fn keep_up(engine: &Engine, stop: &(Mutex<bool>, Condvar), listener: &ExpiryListener) {
+fn keep_up(
+    engine: &Engine,
+    queue_hints: &AllHints,
+    stop: &(Mutex<bool>, Condvar),
+    listener: &ExpiryListener,
+) {
     let mut round = 0u64;
     let mut commits = engine.commits();
     let mut quiet_rounds = 0u64;
@@ -187,7 +195,7 @@ fn keep_up(engine: &Engine, stop: &(Mutex<bool>, Condvar), listener: &ExpiryList
         if engine.poisoned().is_some() {
             continue;
         }
-        sweep(engine, listener);
+        sweep(engine, queue_hints, listener);
         while let Some(submitted) = engine.erase_orphans(ORPHAN_BATCH) {
             engine.notify_work();
             // What goes on in the background does not fill the queue before the commits of others.

@@ -1,18 +1,24 @@
-//! Takes elements away that have expired, collection by collection as their alarms are due.
+//! What is to happen at a time without anybody asking: elements that have expired are taken away, collection by collection
+//! as their alarms are due, and messages whose last lease has ended become dead letters.
 
 use super::expiring::{Alarm, due_alarms, has_lifetimes};
 use super::{Hash, Set, ZSet, layout};
 use crate::error::Error;
 use crate::expired::Expired;
+use crate::queue::{AllHints, LastLease};
 use crate::scan::ScanOptions;
 use crate::transaction::{Transaction, exclusive};
 use orchard_engine::commit::Submitted;
 use orchard_engine::engine::Engine;
 use orchard_types::{CollectionId, SpaceId, ValueType};
 
-/// Submits the removal of elements that have expired, about `limit` of them, and tells of which collections. `None` if
-/// there are none.
-pub(crate) fn clean_expired(engine: &Engine, limit: usize) -> Option<(Submitted, Vec<Expired>)> {
+/// Submits what is due, about `limit` elements and messages, and tells of which collections elements were taken away. `None`
+/// if nothing is due.
+pub(crate) fn clean_expired(
+    engine: &Engine,
+    hints: &AllHints,
+    limit: usize,
+) -> Option<(Submitted, Vec<Expired>)> {
     let is_due = {
         let snapshot = engine.snapshot();
         let mut tx = Transaction::new(engine, &snapshot, true);
@@ -24,15 +30,30 @@ pub(crate) fn clean_expired(engine: &Engine, limit: usize) -> Option<(Submitted,
         return None;
     }
     let mut cleaned = Vec::new();
-    let submitted = exclusive(engine, |tx| clean(tx, limit, &mut cleaned));
+    let submitted = exclusive(engine, |tx| clean(engine, hints, tx, limit, &mut cleaned));
     submitted.ok().map(|submitted| (submitted, cleaned))
 }
 
-fn clean(tx: &mut Transaction<'_>, limit: usize, cleaned: &mut Vec<Expired>) -> Result<(), Error> {
+fn clean(
+    engine: &Engine,
+    hints: &AllHints,
+    tx: &mut Transaction<'_>,
+    limit: usize,
+    cleaned: &mut Vec<Expired>,
+) -> Result<(), Error> {
     cleaned.clear();
+    let mut buried_size_bytes = 0;
     let mut room = u64::try_from(limit).unwrap_or(u64::MAX);
     let some = ScanOptions { limit: Some(limit), ..ScanOptions::default() };
     for entry in tx.scan_in(SpaceId::ALARMS, due_alarms(tx.now()), some)? {
+        if let Some(last) = LastLease::of(&entry) {
+            if room == 0 || !last.bury(tx, engine, hints, &mut buried_size_bytes)? {
+                break;
+            }
+            tx.delete_in(SpaceId::ALARMS, entry.key.clone());
+            room -= 1;
+            continue;
+        }
         // The next one is set with the header, if there is to be one.
         tx.delete_in(SpaceId::ALARMS, entry.key.clone());
         let Some(alarm) = Alarm::of(&entry) else { continue };

@@ -27,7 +27,7 @@ impl Queue {
     /// [`Error::Queue`], [`Error::Read`] or [`Error::Commit`]
     pub fn dead(&self, after: Option<MessageId>, limit: usize) -> Result<Vec<DeadLetter>, Error> {
         check_count(limit)?;
-        // A message whose last lease has ended is one, even if nobody has leased since.
+        // A message whose last lease has ended is one, even if the background has not got to it.
         let (_, pending) =
             self.db.exclusive(|tx| self.steps().ended(tx, limits::QUEUE_MESSAGES_MAX).map(drop))?;
         pending.wait()?;

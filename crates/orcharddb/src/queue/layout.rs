@@ -30,6 +30,8 @@ pub(super) const SCHEDULED: u8 = b's';
 pub(super) const LEASED: u8 = b'l';
 pub(super) const DEAD: u8 = b'd';
 
+/// Bytes of an id.
+pub(super) const ID_SIZE_BYTES: usize = 10;
 /// Bytes of a stamp as a string part.
 const SUFFIX_SIZE_BYTES: usize = 22;
 
@@ -78,6 +80,11 @@ impl Layout {
         Layout { prefix }
     }
 
+    /// The name as a string part.
+    pub(super) fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
     fn start(&self, area: u8) -> BytesMut {
         let mut bytes = BytesMut::with_capacity(self.prefix.len() + 32);
         bytes.put_slice(&self.prefix);
@@ -116,16 +123,14 @@ impl Layout {
 
     pub(super) fn by_id(&self, area: u8, id: Id) -> Key {
         let mut bytes = self.start(area);
-        bytes.put_u64(id.stamp.raw());
-        bytes.put_u16(id.n);
+        put_id(&mut bytes, id);
         key(bytes)
     }
 
     pub(super) fn timed(&self, area: u8, time: UnixMillis, id: Id) -> Key {
         let mut bytes = self.start(area);
         bytes.put_u64(time.0);
-        bytes.put_u64(id.stamp.raw());
-        bytes.put_u16(id.n);
+        put_id(&mut bytes, id);
         key(bytes)
     }
 
@@ -170,7 +175,12 @@ impl Layout {
     }
 }
 
-fn read_id(rest: &mut &[u8]) -> Option<Id> {
+pub(super) fn put_id(bytes: &mut BytesMut, id: Id) {
+    bytes.put_u64(id.stamp.raw());
+    bytes.put_u16(id.n);
+}
+
+pub(super) fn read_id(rest: &mut &[u8]) -> Option<Id> {
     let stamp = Versionstamp::from_raw(rest.try_get_u64().ok()?);
     Some(Id { stamp, n: rest.try_get_u16().ok()? })
 }

@@ -1,5 +1,6 @@
 //! Looking at a queue without changing it.
 
+use super::alarm;
 use super::layout::{self, Id, Message, State};
 use super::{Delivery, Queue, QueueStats, check_count};
 use crate::error::Error;
@@ -45,7 +46,8 @@ impl Queue {
     }
 
     /// How many messages are where. Summed, not counted one by one; of the messages that no lease has looked at the first
-    /// 1,000 are told apart by their times, the rest is taken for ready. Ready are also those whose lease has ended.
+    /// 1,000 are told apart by their times, the rest is taken for ready. Ready are also those whose lease has ended, but
+    /// for those that it was the last attempt of: they are dead.
     ///
     /// # Errors
     /// [`Error::Read`]
@@ -66,11 +68,13 @@ impl Queue {
         let later = looked_at.iter().filter_map(layout::read_incoming);
         let later =
             later.filter(|it| matches!(it.state, State::Scheduled(time) if time > now)).count() as u64;
+        // Their last lease has ended: the background is about to bury them.
+        let dying = alarm::count_due(&snapshot, &self.layout)?.min(ended);
         Ok(QueueStats {
-            ready: scheduled_ready + ended + incoming.saturating_sub(later),
+            ready: scheduled_ready + (ended - dying) + incoming.saturating_sub(later),
             delayed: scheduled_later + later,
             leased,
-            dead: count(&self.layout.area(layout::DEAD))?,
+            dead: count(&self.layout.area(layout::DEAD))? + dying,
         })
     }
 

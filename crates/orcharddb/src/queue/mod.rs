@@ -3,13 +3,15 @@
 //! - Everything a queue holds is entries of [`SpaceId::QUEUES`], and everything that happens to it is a commit, so a crash
 //!   leaves each step whole or not done. An enqueue is plain mutations ([`enqueue`]) that ride in any commit.
 //! - Who leases a message has it until the lease ends; then it is delivered again. That happens when somebody leases next,
-//!   not by a timer: only a lease can tell the difference, a restart has nothing to arm again, and a queue that nobody
-//!   asks writes nothing. What is due can be asked for ([`Queue::next_due`]), so that a consumer knows how long to sleep.
+//!   not by a timer: only a lease can tell the difference, and a queue that nobody asks writes nothing. What is due can be
+//!   asked for ([`Queue::next_due`]), so that a consumer knows how long to sleep.
+//! - When the last lease of a message ends it is a dead letter though nobody leases: the background sees to that.
 //! - A lease, ack or nack is decided under the commit lock and may be told once it is as durable as the database
 //!   promises: an acknowledged ack is never taken back.
 //! - Messages come in the order of their ready times, and those of one time in the order of their commits; about so, when
 //!   thousands wait that no lease has looked at.
 
+mod alarm;
 mod dead;
 mod hints;
 mod layout;
@@ -17,6 +19,7 @@ mod look;
 mod steps;
 mod wake;
 
+pub(crate) use alarm::LastLease;
 pub(crate) use hints::AllHints;
 
 use crate::db::{Db, Pending};

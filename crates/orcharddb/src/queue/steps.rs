@@ -3,6 +3,7 @@
 //! An area is read before anything of it is deleted in the same transaction: what its hint says must hold even if the
 //! commit is refused.
 
+use super::alarm;
 use super::hints::AllHints;
 use super::layout::{self, Id, Layout, Message, State, Wishes};
 use super::{BACKOFF_DEFAULT, MessageId};
@@ -123,11 +124,13 @@ impl Steps<'_> {
         };
         tx.put_in(SpaceId::QUEUES, place, value, Expiry::Never);
         tx.put_in(SpaceId::QUEUES, self.layout.message(id), message.to_value(), Expiry::Never);
+        alarm::set(tx, self.layout, id, message);
     }
 
     /// Takes a message from where its state had put it.
     pub(super) fn take(&self, tx: &mut Transaction<'_>, id: Id, message: Message) {
         tx.delete_in(SpaceId::QUEUES, self.place(id, message.state).1);
+        alarm::forget(tx, self.layout, id, message);
     }
 
     /// Removes all that is left of a message that was taken.
@@ -155,6 +158,25 @@ impl Steps<'_> {
         message.state = State::Dead;
         self.put(tx, id, message);
         Ok(())
+    }
+
+    /// The same for one that was not taken yet; `false` if that is too much for one commit, whose burials write
+    /// `size_bytes` already.
+    pub(super) fn bury_within(
+        &self,
+        tx: &mut Transaction<'_>,
+        id: Id,
+        message: Message,
+        size_bytes: &mut usize,
+    ) -> Result<bool, Error> {
+        let size = Steps::burial_size_bytes(message);
+        if *size_bytes > 0 && *size_bytes + size > BURIED_SIZE_BYTES_MAX {
+            return Ok(false);
+        }
+        *size_bytes += size;
+        self.take(tx, id, message);
+        self.bury(tx, id, message)?;
+        Ok(true)
     }
 
     /// The wait behind an attempt that ended in a nack.
@@ -185,12 +207,8 @@ impl Steps<'_> {
                 }
                 continue;
             }
-            let size = Steps::burial_size_bytes(message);
-            if buried < BURIED_AT_ONCE && (buried == 0 || size_bytes + size <= BURIED_SIZE_BYTES_MAX) {
+            if buried < BURIED_AT_ONCE && self.bury_within(tx, id, message, &mut size_bytes)? {
                 buried += 1;
-                size_bytes += size;
-                self.take(tx, id, message);
-                self.bury(tx, id, message)?;
             }
         }
         Ok(again)
@@ -281,7 +299,7 @@ pub(super) fn nack(
             size_bytes += size;
             steps.bury(tx, *id, message)?;
         } else {
-            // Too much for one commit: its lease ends now, and who leases next buries it.
+            // Too much for one commit: its lease ends now, and another buries it.
             message.state = State::Leased(tx.now());
             steps.put(tx, *id, message);
         }

@@ -42,4 +42,5 @@ pub mod stats;
 mod tail;
 pub mod times;
 pub mod verify;
+pub mod visit;
 pub mod wal;

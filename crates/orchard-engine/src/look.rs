@@ -1,11 +1,11 @@
-//! Reads that hand out a value where it lies, for those who copy it into a reply at once.
+//! Reads that need no value: whether a key is there and of what version, and bringing keys into the processor's cache.
 
 use crate::engine::Engine;
 use crate::error::ReadError;
 use crate::format::push_flat_key;
 use crate::read::{is_visible, with_flat_key};
 use crate::snapshot::SnapshotPin;
-use orchard_types::{SpaceId, ValueType, Versionstamp};
+use orchard_types::{SpaceId, Versionstamp};
 
 /// Keys on their way through [`Engine::warm`]; kept by the caller, so that it allocates nothing.
 #[derive(Default)]
@@ -70,45 +70,6 @@ impl Engine {
             });
         }
         keys.clear();
-    }
-
-    /// Shows the value of a key as a snapshot has it, `None` if there is none. What `visit` was shown counts only if this
-    /// returns `Ok`.
-    ///
-    /// # Errors
-    /// [`ReadError`]
-    pub fn look(
-        &self,
-        snapshot: &SnapshotPin,
-        space: SpaceId,
-        key: &[u8],
-        visit: impl FnOnce(Option<(ValueType, &[u8])>),
-    ) -> Result<(), ReadError> {
-        with_flat_key(space, key, |flat| {
-            let (stamp, value_type) = {
-                let guard = self.reader.pin();
-                let at = snapshot.stamp();
-                let ranges = self.ranges.load();
-                let found = guard
-                    .get(flat, at)
-                    .filter(|version| is_visible(version, snapshot.time()) && !ranges.hides(version, at));
-                let Some(version) = found else {
-                    visit(None);
-                    return if snapshot.is_expired() { Err(ReadError::SnapshotTooOld) } else { Ok(()) };
-                };
-                version.touch();
-                let value_type = ValueType::from_number(version.type_tag()).unwrap_or_default();
-                if let Some(value) = version.value() {
-                    visit(Some((value_type, value)));
-                    return if snapshot.is_expired() { Err(ReadError::SnapshotTooOld) } else { Ok(()) };
-                }
-                (version.stamp(), value_type)
-            };
-            let data = self.load(flat, stamp)?;
-            self.promote(flat, stamp, &data);
-            visit(Some((value_type, &data)));
-            if snapshot.is_expired() { Err(ReadError::SnapshotTooOld) } else { Ok(()) }
-        })
     }
 
     /// Whether a snapshot has an entry of this key; its value is not looked at.

@@ -38,7 +38,6 @@ pub(crate) fn is_visible(version: &Version<'_>, time: UnixMillis) -> bool {
 
 /// What a look at the map tells about a key.
 enum Found {
-    Absent,
     Here(Entry),
     OnDisk { entry: Entry, stamp: u64 },
 }
@@ -118,7 +117,7 @@ impl Engine {
     /// # Errors
     /// [`ReadError::Storage`] if its value is on disk and cannot be read.
     pub fn get(&self, space: SpaceId, key: &[u8]) -> Result<Option<Entry>, ReadError> {
-        self.get_where(space, key, None)
+        self.get_newest_with(space, key, |found| found.map(|entry| entry.to_entry()))
     }
 
     /// The entry of a key as a snapshot shows it.
@@ -131,47 +130,7 @@ impl Engine {
         space: SpaceId,
         key: &[u8],
     ) -> Result<Option<Entry>, ReadError> {
-        let found = self.get_where(space, key, Some((snapshot.stamp(), snapshot.time())))?;
-        if snapshot.is_expired() { Err(ReadError::SnapshotTooOld) } else { Ok(found) }
-    }
-
-    fn get_where(
-        &self,
-        space: SpaceId,
-        key: &[u8],
-        at: Option<(u64, UnixMillis)>,
-    ) -> Result<Option<Entry>, ReadError> {
-        with_flat_key(space, key, |flat| {
-            let found = {
-                let guard = self.reader.pin();
-                // Most entries never expire, and then nobody needs to know what time it is. If this one does, version
-                // and time are chosen together: a time behind the version would show what a later commit has extended
-                // as expired.
-                let (mut stamp, mut time) = at.unwrap_or_else(|| (self.progress.visible(), UnixMillis(0)));
-                let mut newest = guard.get(flat, stamp);
-                if at.is_none() && newest.is_some_and(|version| version.expires_at_ms().is_some()) {
-                    (stamp, time) = self.read_point();
-                    newest = guard.get(flat, stamp);
-                }
-                let ranges = self.ranges.load();
-                match newest {
-                    Some(version) if is_visible(&version, time) && !ranges.hides(&version, stamp) => {
-                        version.touch();
-                        entry_of(key, &version, false)
-                    }
-                    _ => Found::Absent,
-                }
-            };
-            match found {
-                Found::Absent => Ok(None),
-                Found::Here(entry) => Ok(Some(entry)),
-                Found::OnDisk { mut entry, stamp } => {
-                    entry.value.data = self.load(flat, stamp)?;
-                    self.promote(flat, stamp, &entry.value.data);
-                    Ok(Some(entry))
-                }
-            }
-        })
+        self.get_with(snapshot, space, key, |found| found.map(|entry| entry.to_entry()))
     }
 
     /// The next batch of a range, as a snapshot shows it.
@@ -231,7 +190,6 @@ impl Engine {
                             on_disk.push((batch.entries.len(), flat.to_vec(), stamp));
                             batch.entries.push(entry);
                         }
-                        Found::Absent => {}
                     }
                 }
                 let is_full = batch.entries.len() + batch.deleted.len() >= request.entries_max

@@ -6,6 +6,7 @@ use orchard_engine::engine::{Engine, EngineOptions};
 use orchard_env::fault::FaultDisk;
 use orchard_env::{Env, ManualClock, SeededRandom};
 use orchard_types::{Commit, Key, SpaceId, UnixMillis};
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 const LIMIT_BYTES: u64 = 8 << 20;
@@ -87,4 +88,24 @@ fn an_eviction_ends_when_there_is_nothing_left_to_evict() {
     assert_eq!(engine.stats().resident_value_bytes, 0);
     assert_eq!(engine.evict(u64::MAX), 0);
     (0..ENTRIES).for_each(|number| read(&engine, number));
+}
+
+#[test]
+fn a_visit_shows_what_is_on_disk_in_its_place() {
+    let engine = full_engine();
+    assert!(engine.stats().evictions > 0, "values had to leave");
+    for reverse in [false, true] {
+        let before = engine.stats().loads;
+        let mut expected: Box<dyn Iterator<Item = u64>> =
+            if reverse { Box::new((0..ENTRIES).rev()) } else { Box::new(0..ENTRIES) };
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let visited = engine.visit(&engine.snapshot(), all.0, all.1, reverse, |entry| {
+            let number = expected.next().expect("no more than were written");
+            assert_eq!((entry.key, entry.value), (&*key(number), &*value(number)));
+            ControlFlow::Continue(())
+        });
+        visited.expect("reads");
+        assert_eq!(expected.next(), None, "all were shown");
+        assert!(engine.stats().loads > before, "some came from the disk");
+    }
 }

@@ -106,7 +106,9 @@ impl<'a> Leaf<'a> {
     #[inline(always)]
     pub(crate) fn prefetch(self, index: usize) {
         if let Some(slot) = self.slots().get(index) {
-            prefetch(pointer_in::<u8>(slot.load(Ordering::Relaxed)));
+            let word = slot.load(Ordering::Relaxed);
+            prefetch(pointer_in::<u8>(word));
+            Version::prefetch_behind(word);
         }
     }
 

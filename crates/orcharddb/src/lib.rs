@@ -24,6 +24,7 @@ mod scan;
 mod snapshot;
 mod transaction;
 pub mod tuple;
+mod visit;
 mod watch;
 
 pub use databases::{DatabaseError, check_database_name};
@@ -39,6 +40,7 @@ pub use orchard_engine::default_expiry::DefaultExpiry;
 pub use orchard_engine::engine::{Committed, EngineOptions};
 pub use orchard_engine::error::{CommitError, Corruption, OpenError, ReadError, StorageError, TokenError};
 pub use orchard_engine::look::WarmKeys;
+pub use orchard_engine::visit::EntryRef;
 pub use orchard_types::{
     Check, CheckFailure, CollectionId, Commit, Durability, DurationMs, Entry, Expiry, Key, KeyRange,
     LimitError, Mutation, MutationError, NumberOp, Operation, SpaceId, Token, UnixMillis, Value, ValueType,

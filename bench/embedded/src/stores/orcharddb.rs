@@ -2,7 +2,8 @@
 
 use crate::data::{Key, Record};
 use crate::store::{LOAD_BATCH, Level, Reader, Result, Store, put_in_tasks};
-use orcharddb::{Commit, Db, Durability, KeyRange, Options, Scan, ScanOptions, Snapshot, SpaceId, Value};
+use orcharddb::{Commit, Db, Durability, KeyRange, Options, Snapshot, SpaceId, Value};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 use tokio::runtime::Builder;
@@ -58,12 +59,11 @@ impl Store for OrchardDb {
     }
 
     fn get<T>(&self, key: &[u8], use_value: impl FnOnce(Option<&[u8]>) -> T) -> Result<T> {
-        let entry = self.0.get_in(SPACE, key)?;
-        Ok(use_value(entry.as_ref().map(|entry| entry.value.data.as_ref())))
+        Ok(self.0.get_with_in(SPACE, key, |entry| use_value(entry.map(|entry| entry.value)))?)
     }
 
     fn scan(&self, start: &[u8], limit: usize, each: impl FnMut(&[u8], &[u8])) -> Result {
-        each_of(self.0.scan(from(start)?, up_to(limit)), each)
+        each_of(&self.0.snapshot(), start, limit, each)
     }
 
     fn put(&self, key: &[u8], value: &[u8]) -> Result {
@@ -118,27 +118,21 @@ impl Store for OrchardDb {
 
 impl Reader for Snapshot {
     fn get<T>(&mut self, key: &[u8], use_value: impl FnOnce(Option<&[u8]>) -> T) -> Result<T> {
-        let entry = self.get_in(SPACE, key)?;
-        Ok(use_value(entry.as_ref().map(|entry| entry.value.data.as_ref())))
+        Ok(self.get_with_in(SPACE, key, |entry| use_value(entry.map(|entry| entry.value)))?)
     }
 
     fn scan(&mut self, start: &[u8], limit: usize, each: impl FnMut(&[u8], &[u8])) -> Result {
-        each_of(self.scan_in(SPACE, from(start)?, up_to(limit)), each)
+        each_of(self, start, limit, each)
     }
 }
 
-fn from(start: &[u8]) -> Result<KeyRange> {
-    Ok(KeyRange::new(start.to_vec(), None)?)
-}
-
-fn up_to(limit: usize) -> ScanOptions {
-    ScanOptions { limit: Some(limit), ..ScanOptions::default() }
-}
-
-fn each_of(scan: Scan, mut each: impl FnMut(&[u8], &[u8])) -> Result {
-    for entry in scan {
-        let entry = entry?;
-        each(&entry.key, &entry.value.data);
-    }
-    Ok(())
+/// Entries where they lie, as LMDB shows them.
+fn each_of(view: &Snapshot, start: &[u8], limit: usize, mut each: impl FnMut(&[u8], &[u8])) -> Result {
+    let mut left = limit;
+    let range = KeyRange::new(start.to_vec(), None)?;
+    Ok(view.for_each_in(SPACE, &range, false, |entry| {
+        each(entry.key, entry.value);
+        left = left.saturating_sub(1);
+        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?)
 }

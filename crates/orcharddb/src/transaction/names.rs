@@ -15,9 +15,8 @@ pub(super) fn database_at(
     snapshot: &SnapshotPin,
     name: &str,
 ) -> Result<Option<SpaceId>, Error> {
-    let mut found = None;
-    engine.look(snapshot, SpaceId::NAMES, name.as_bytes(), |value| {
-        found = value.and_then(|(value_type, data)| space_of_value(value_type, data));
+    let found = engine.get_with(snapshot, SpaceId::NAMES, name.as_bytes(), |entry| {
+        entry.and_then(|entry| space_of_value(entry.value_type, entry.value))
     })?;
     Ok(found.or_else(|| (name == DEFAULT_NAME).then_some(SpaceId::DEFAULT)))
 }

@@ -7,6 +7,7 @@ use orchard_engine::commit::Submitted;
 use orchard_engine::engine::Engine;
 use orchard_engine::error::{CommitError, ReadError};
 use orchard_engine::snapshot::SnapshotPin;
+use orchard_engine::visit::EntryRef;
 use orchard_types::{Commit, SpaceId, UnixMillis, ValueType, Versionstamp};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -99,7 +100,8 @@ impl View {
         key: &[u8],
         visit: impl FnOnce(Option<(ValueType, &[u8])>),
     ) -> Result<(), ReadError> {
-        self.shared.engine.look(&self.pin, space, key, visit)
+        let show = |found: Option<EntryRef<'_>>| visit(found.map(|entry| (entry.value_type, entry.value)));
+        self.shared.engine.get_with(&self.pin, space, key, show)
     }
 
     /// What is read here may be told once `visible` has passed this.

@@ -144,6 +144,7 @@ impl Engine {
         cursor: &mut FeedCursor,
         bytes_max: usize,
     ) -> Result<Vec<FeedGroup>, ChangesError> {
+        self.follow_feed();
         self.write_what_is_visible();
         let visible = self.visible();
         if cursor.after > visible {
@@ -256,6 +257,12 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// From now on every commit is kept for readers of the feed, as far back as there is room. A database in memory alone
+    /// spares itself that until somebody asks for the first time.
+    pub fn follow_feed(&self) {
+        self.tail.follow();
     }
 
     /// The newest visible version if it is behind `after`; else `waker` is woken once it is.

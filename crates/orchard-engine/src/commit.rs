@@ -456,7 +456,10 @@ impl Engine {
         if !self.keeps_log()
             && let Some(mut group) = core.open.take()
         {
-            self.tail.push(&group);
+            match bytes.is_empty() {
+                true => self.tail.leave_out(stamp),
+                false => self.tail.push(&group),
+            }
             group.payload.clear();
             core.spare_buffers.push(group.payload);
         }

@@ -68,6 +68,7 @@ impl Engine {
                 self.reclaim_behind(&mut core);
                 drop(core);
                 self.company.look();
+                self.progress.wake_followers();
                 match held {
                     Held::Over => Ok(()),
                     Held::Broken => return,
@@ -127,7 +128,7 @@ impl Engine {
                     Err(error) => Submitted { outcome: Err(error), depends_on: Versionstamp::ZERO },
                     Ok(()) => {
                         bytes.clear();
-                        if self.keeps_log() || commit.token.is_some() {
+                        if self.keeps_log() || self.tail.is_followed() || commit.token.is_some() {
                             record::encode(commit.token.as_ref(), &commit.mutations, bytes);
                         }
                         held_bytes += commit.size_bytes();

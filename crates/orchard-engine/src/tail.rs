@@ -3,6 +3,7 @@
 //!
 //! - Groups stand in the order of the log, without gaps: everything behind `floor` that was written is here.
 //! - Its bytes are bounded. The newest group stays, whatever its size.
+//! - Until somebody follows it for the first time, commits in memory alone may be left out: `floor` then lies behind them.
 //! - A group is here before `visible` moves past it; readers look at `visible` first, then here.
 
 use crate::changes::FeedGroup;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use orchard_types::Versionstamp;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Memory of a group beside its payload, about.
 const GROUP_OVERHEAD_BYTES: usize = 96;
@@ -19,6 +21,7 @@ const GROUP_OVERHEAD_BYTES: usize = 96;
 pub(crate) struct Tail {
     recent: Mutex<Recent>,
     limit_bytes: usize,
+    is_followed: AtomicBool,
 }
 
 struct Recent {
@@ -43,7 +46,26 @@ impl Tail {
     /// An empty tail behind `floor`.
     pub fn new(floor: Versionstamp, limit_bytes: u64) -> Tail {
         let recent = Recent { groups: VecDeque::new(), bytes: 0, floor };
-        Tail { recent: Mutex::new(recent), limit_bytes: usize::try_from(limit_bytes).unwrap_or(usize::MAX) }
+        let limit_bytes = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
+        Tail { recent: Mutex::new(recent), limit_bytes, is_followed: AtomicBool::new(false) }
+    }
+
+    /// Somebody wants to know of commits: from now on none is left out.
+    pub fn follow(&self) {
+        self.is_followed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether anybody has ever followed it.
+    pub fn is_followed(&self) -> bool {
+        self.is_followed.load(Ordering::SeqCst)
+    }
+
+    /// A commit is left out, and with it all before.
+    pub fn leave_out(&self, stamp: Versionstamp) {
+        let mut recent = self.recent.lock();
+        recent.groups.clear();
+        recent.bytes = 0;
+        recent.floor = stamp;
     }
 
     /// A group was written.

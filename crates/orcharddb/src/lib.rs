@@ -50,4 +50,4 @@ pub use scan::{Scan, ScanOptions};
 pub use snapshot::Snapshot;
 pub use transaction::{Kept, Names, Noted, Pipeline, Transaction, View};
 pub use tuple::{IntoKey, KeyError, KeyPart};
-pub use watch::{WatchTarget, Watcher};
+pub use watch::{Observation, Observer, WatchTarget, Watcher};

@@ -5,9 +5,11 @@
 
 pub(crate) mod hub;
 mod intervals;
+mod observe;
 pub(crate) mod park;
 pub(crate) mod routes;
 
+pub use observe::{Observation, Observer};
 pub use routes::WatchTarget;
 
 use crate::db::{Db, Shared};

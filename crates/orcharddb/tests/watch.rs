@@ -4,9 +4,11 @@
 
 use orcharddb::{
     ChangesStream, Commit, Db, Durability, DurationMs, Expiry, FeedCommit, FeedEvent, FeedFilter, FeedStart,
-    Key, KeyRange, Mutation, Operation, Options, SpaceId, Value, Versionstamp, WatchTarget,
+    Key, KeyRange, Mutation, Operation, Options, Pipeline, SpaceId, Submitted, Transaction, Value,
+    Versionstamp, WatchTarget,
 };
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -42,6 +44,46 @@ fn numbered(number: u64) -> Key {
 
 fn set_commit(key: Key, value: impl Into<Value>) -> Commit {
     Commit::new().set(SpaceId::DEFAULT, key, value)
+}
+
+/// Sets of one key, each a commit of its own.
+struct Sets(u64);
+
+impl Pipeline for Sets {
+    fn run(&mut self, number: usize, tx: &mut Transaction<'_>) {
+        tx.put_in(SpaceId::DEFAULT, key("piped"), i64::try_from(number).unwrap(), Expiry::Never);
+    }
+
+    fn done(&mut self, _: usize, submitted: Submitted) -> ControlFlow<()> {
+        self.0 += u64::from(submitted.outcome.is_ok());
+        ControlFlow::Continue(())
+    }
+}
+
+/// Pipelines in memory alone spare what only followers read. From the first one on, nothing is left out.
+#[test]
+fn what_a_pipeline_commits_in_memory_is_told() {
+    let db = Db::memory().unwrap();
+    let before = db.put("first", 1_i64).unwrap().versionstamp;
+    let mut sets = Sets(0);
+    db.pipeline(3, &mut sets);
+    let here = db.snapshot().versionstamp();
+    let mut from_before = db.changes(before, FeedFilter::default());
+    assert_eq!(next(&mut from_before), FeedEvent::Gap { restart_at: here }, "a gap, no damage");
+    let mut watcher = db.watch(vec![target("piped")]);
+    let mut feed = db.changes(FeedStart::Now, FeedFilter::default());
+    db.pipeline(3, &mut sets);
+    assert_eq!(sets.0, 6);
+    // Nothing else is committed that could wake it.
+    assert!(watcher.wait_for(PATIENCE).is_some());
+    for number in 0..3_i64 {
+        for feed in [&mut feed, &mut from_before] {
+            let commit = next_commit(feed);
+            let set = Operation::Set { value: number.into(), expiry: Expiry::Never };
+            assert_eq!(commit.changes.first().map(|change| &change.operation), Some(&set));
+        }
+    }
+    assert_eq!(next_commit(&mut db.changes(here, FeedFilter::default())).changes.len(), 1);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Who is connected: what `CLIENT LIST` shows, and how one connection reaches another.
 
+use super::invalidation::Invalidation;
 use bytes::Bytes;
 use orchard_wire::resp::Reply;
 use orcharddb::Versionstamp;
@@ -32,16 +33,22 @@ pub(crate) struct Seen {
     /// Channels, patterns and shard channels that it listens to.
     pub(crate) subscriptions: [usize; 3],
     pub(crate) is_monitor: bool,
+    /// How it tracks, if it does.
+    pub(crate) tracking: Option<super::session::Tracks>,
     /// It waits for keys: `CLIENT UNBLOCK` may end that.
     pub(crate) is_blocked: bool,
 }
 
-/// What another connection left: a reply that nobody may see before the versionstamp is visible.
-pub(crate) struct Message {
-    pub(crate) reply: Reply,
-    pub(crate) depends_on: Versionstamp,
-    size_bytes: usize,
+/// What others left for a client.
+pub(crate) enum Message {
+    /// A reply that nobody may see before the versionstamp is visible.
+    Reply { reply: Reply, depends_on: Versionstamp, size_bytes: usize },
+    /// What it knows is no longer true.
+    Invalidation(Invalidation),
 }
+
+/// Bytes of invalidations that a client may leave lying; more become one that says that everything may have changed.
+const INVALIDATIONS_SIZE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What a message takes next to its bytes.
 const MESSAGE_OVERHEAD_BYTES: usize = 200;
@@ -49,8 +56,42 @@ const MESSAGE_OVERHEAD_BYTES: usize = 200;
 #[derive(Default)]
 struct Inbox {
     messages: VecDeque<Message>,
+    /// Those of replies.
     size_bytes: usize,
+    invalidation_bytes: usize,
     waker: Option<Waker>,
+}
+
+impl Inbox {
+    fn pop(&mut self) -> Option<Message> {
+        let message = self.messages.pop_front()?;
+        match &message {
+            Message::Reply { size_bytes, .. } => self.size_bytes -= size_bytes,
+            Message::Invalidation(news) => self.invalidation_bytes -= news.size_bytes(),
+        }
+        Some(message)
+    }
+
+    fn invalidate(&mut self, mut news: Invalidation) {
+        if self.invalidation_bytes + news.size_bytes() > INVALIDATIONS_SIZE_BYTES_MAX {
+            self.messages.retain(|message| matches!(message, Message::Reply { .. }));
+            self.invalidation_bytes = 0;
+            news.keys = None;
+        }
+        let news = match self.messages.back_mut() {
+            Some(Message::Invalidation(last)) => {
+                let before = last.size_bytes();
+                let rest = last.absorb(news);
+                self.invalidation_bytes = self.invalidation_bytes + last.size_bytes() - before;
+                rest
+            }
+            _ => Some(news),
+        };
+        if let Some(news) = news {
+            self.invalidation_bytes += news.size_bytes();
+            self.messages.push_back(Message::Invalidation(news));
+        }
+    }
 }
 
 /// One connection, as others see it.
@@ -94,8 +135,17 @@ impl Client {
             self.is_killed.store(true, Ordering::SeqCst);
             inbox.messages.clear();
         } else {
-            inbox.messages.push_back(Message { reply, depends_on, size_bytes });
+            inbox.messages.push_back(Message::Reply { reply, depends_on, size_bytes });
         }
+        if let Some(waker) = inbox.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Leaves the news that what it knows has changed. However much that is, it takes little room.
+    pub(crate) fn invalidate(&self, news: Invalidation) {
+        let mut inbox = self.inbox.lock();
+        inbox.invalidate(news);
         if let Some(waker) = inbox.waker.take() {
             waker.wake();
         }
@@ -120,10 +170,7 @@ impl Client {
 
     /// The next message, if there is one.
     pub(crate) fn take_message(&self) -> Option<Message> {
-        let mut inbox = self.inbox.lock();
-        let message = inbox.messages.pop_front()?;
-        inbox.size_bytes -= message.size_bytes;
-        Some(message)
+        self.inbox.lock().pop()
     }
 
     /// The next message, none while the client `is_full`; ready with `None` when the client is to end.
@@ -132,8 +179,7 @@ impl Client {
             return Poll::Ready(None);
         }
         let mut inbox = self.inbox.lock();
-        if !is_full && let Some(message) = inbox.messages.pop_front() {
-            inbox.size_bytes -= message.size_bytes;
+        if !is_full && let Some(message) = inbox.pop() {
             return Poll::Ready(Some(message));
         }
         if self.is_killed() {
@@ -178,6 +224,11 @@ impl Clients {
     /// All of them, by id.
     pub(crate) fn all(&self) -> Vec<Arc<Client>> {
         self.open.lock().values().cloned().collect()
+    }
+
+    /// The one with this id.
+    pub(crate) fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.open.lock().get(&id).cloned()
     }
 
     /// How many there have been.

@@ -13,7 +13,7 @@ use orcharddb::Durability;
 use orcharddb::limits::VALUE_SIZE_BYTES_MAX;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Parameters that `CONFIG SET` changes, next to those of the slow log.
+/// Parameters that `CONFIG SET` changes, next to those of the slow log and of tracking.
 #[derive(Default)]
 pub(crate) struct Config {
     notify: AtomicU32,
@@ -73,7 +73,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("tcp-backlog", "511"),
     ("tcp-keepalive", "300"),
     ("timeout", "0"),
-    ("tracking-table-max-keys", "1000000"),
     ("unixsocket", ""),
     ("zset-max-listpack-entries", "128"),
     ("zset-max-listpack-value", "64"),
@@ -95,6 +94,7 @@ const OWN: &[&str] = &[
     "requirepass",
     "slowlog-log-slower-than",
     "slowlog-max-len",
+    "tracking-table-max-keys",
 ];
 
 /// The value of a parameter.
@@ -120,6 +120,7 @@ pub(crate) fn get(server: &Server, name: &str) -> Option<String> {
         "requirepass" => String::new(),
         "slowlog-log-slower-than" => server.redis.slowlog.threshold_us().to_string(),
         "slowlog-max-len" => server.redis.slowlog.length_max().to_string(),
+        "tracking-table-max-keys" => server.redis.tracking.keys_max().to_string(),
         _ => WITHOUT_EFFECT.iter().find(|(known, _)| *known == name)?.1.to_owned(),
     })
 }
@@ -136,6 +137,7 @@ pub(crate) enum Change {
     Notify(Classes),
     SlowerThan(i64),
     SlowLength(usize),
+    TrackedKeys(u64),
 }
 
 /// What setting a parameter means.
@@ -163,6 +165,13 @@ pub(crate) fn check(server: &Server, name: &[u8], value: &[u8]) -> Result<Change
                 Err(_) => Err(failed("argument must be between 0 and 9223372036854775807 inclusive")),
             },
         },
+        "tracking-table-max-keys" => match parse_integer(value) {
+            None => Err(failed("argument couldn't be parsed into an integer")),
+            Some(keys) => match u64::try_from(keys) {
+                Ok(keys) => Ok(Change::TrackedKeys(keys)),
+                Err(_) => Err(failed("argument must be between 0 and 18446744073709551615 inclusive")),
+            },
+        },
         _ => match get(server, &name) {
             // To what it is: tools do so on connect.
             Some(is) if is.as_bytes() == value && name != "requirepass" => Ok(Change::Nothing),
@@ -180,6 +189,7 @@ pub(crate) fn apply(server: &Server, change: Change) {
         Change::Nothing => {}
         Change::Notify(classes) => server.redis.config.notify.store(classes.bits(), Ordering::Relaxed),
         Change::SlowerThan(threshold_us) => server.redis.slowlog.set_threshold_us(threshold_us),
+        Change::TrackedKeys(keys_max) => server.redis.tracking.set_keys_max(keys_max),
         Change::SlowLength(length) => server.redis.slowlog.set_length_max(length),
     }
 }

@@ -8,13 +8,14 @@
 use super::blocking::{Blocked, Told};
 use super::clients::Message;
 use super::dispatch::{Dispatcher, Stopped};
+use super::invalidation::Invalidation;
 use super::output::Output;
 use super::pubsub::Kind;
 use super::retry;
 use super::session::Session;
 use crate::Server;
 use bytes::BytesMut;
-use orchard_wire::resp::{Batch, Reply, RequestDecoder, RequestLimits};
+use orchard_wire::resp::{Batch, Reply, RequestDecoder, RequestLimits, RespVersion};
 use orcharddb::Versionstamp;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -120,6 +121,9 @@ pub(crate) async fn run(
     let Session { client, subscriptions, .. } = &mut connection.session;
     server.redis.pubsub.unsubscribe_all(client, subscriptions);
     server.redis.monitors.remove(id);
+    if connection.session.tracking.is_some() {
+        server.redis.tracking.disable(id);
+    }
     server.redis.clients.close(id);
 }
 
@@ -195,7 +199,50 @@ impl Connection<'_> {
     }
 
     fn take(&mut self, message: Message) {
-        self.output.push(&message.reply, self.session.version, message.depends_on);
+        match message {
+            Message::Reply { reply, depends_on, .. } => {
+                self.output.push(&reply, self.session.version, depends_on);
+            }
+            Message::Invalidation(news) => self.take_invalidation(news),
+        }
+    }
+
+    /// Tells the client, or another one in its place, that what it knows has changed.
+    fn take_invalidation(&mut self, mut news: Invalidation) {
+        if news.is_redirected {
+            return self.tell_invalidation(&news);
+        }
+        let Some(tracking) = &mut self.session.tracking else { return };
+        if tracking.how.no_loop
+            && let Some(keys) = &mut news.keys
+        {
+            tracking.without_own(keys);
+            if keys.is_empty() {
+                return;
+            }
+        }
+        match tracking.how.redirect {
+            0 => self.tell_invalidation(&news),
+            id => match self.server.redis.clients.get(id) {
+                Some(other) => other.invalidate(Invalidation { is_redirected: true, ..news }),
+                None => {
+                    tracking.how.is_broken = true;
+                    if self.session.version == RespVersion::Three {
+                        let id = Reply::Integer(i64::try_from(id).unwrap_or(i64::MAX));
+                        let broken = Reply::Push(vec![Reply::Static("tracking-redir-broken"), id]);
+                        self.output.push(&broken, self.session.version, Versionstamp::ZERO);
+                    }
+                }
+            },
+        }
+    }
+
+    fn tell_invalidation(&mut self, news: &Invalidation) {
+        let version = self.session.version;
+        for message in news.messages(version, self.session.subscriptions.is_any()) {
+            // What is told of can be seen.
+            self.output.push(&message, version, Versionstamp::ZERO);
+        }
     }
 
     /// Whether what it waits for has been answered.
@@ -293,6 +340,7 @@ impl Connection<'_> {
         seen.subscriptions =
             [Kind::Channel, Kind::Pattern, Kind::Shard].map(|kind| self.session.subscriptions.of(kind).len());
         seen.is_monitor = self.session.is_monitor;
+        seen.tracking = self.session.tracking.as_ref().map(|tracking| tracking.how);
         seen.is_blocked = self.blocked.is_some();
         seen.input_bytes = self.input.len();
         seen.output_bytes = self.output.waiting_bytes();

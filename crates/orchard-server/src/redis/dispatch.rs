@@ -5,7 +5,7 @@
 //! - What a reply rests on goes with it to the gate: for a write its outcome's stamp, for a read the view's.
 
 use super::calls::Tally;
-use super::command::{self, BLOCKING, Command, Handler, NO_AUTH, NO_MULTI, NOT_QUEUED};
+use super::command::{self, BLOCKING, Command, Handler, NO_AUTH, NO_MULTI, NOT_QUEUED, READONLY};
 use super::context::{Context, SessionContext};
 use super::databases;
 use super::direct;
@@ -163,6 +163,7 @@ impl<'a> Dispatcher<'a> {
                 Admitted::Run(command) => match command.handler {
                     Handler::Write(_) => {
                         next = self.run_writes(batch, next, command);
+                        self.end_exception(args);
                         if self.session.wait.is_some() {
                             return Stopped::Blocked(next);
                         }
@@ -188,6 +189,7 @@ impl<'a> Dispatcher<'a> {
                 },
             }
             next += 1;
+            self.end_exception(args);
             if self.session.is_closing {
                 return Stopped::Closing;
             }
@@ -264,12 +266,31 @@ impl<'a> Dispatcher<'a> {
         answer(self.session, self.output, reply, depends_on);
     }
 
+    /// `CLIENT CACHING` holds for one command, or one transaction.
+    fn end_exception(&mut self, args: Args<'_>) {
+        if let Some(tracking) = &mut self.session.tracking
+            && tracking.how.is_exception
+            && self.session.multi.is_none()
+            && !args.at(0).eq_ignore_ascii_case(b"client")
+        {
+            tracking.how.is_exception = false;
+        }
+    }
+
     /// Runs a read on the view, which is newer than every commit of this connection.
     fn run_read(&mut self, handler: command::KeysHandler, command: &Command, args: Args<'_>) {
         let (server, database) = (self.server, self.session.database);
         let (stamp, time) = self.session.own;
+        let remembers = command.flags.has(READONLY) && self.session.remembers();
+        if remembers {
+            // What a client knows is to be as new as can be.
+            self.end_view();
+        }
         let view = self.view.get_or_insert_with(|| server.db.view_not_before(stamp, time));
         let depends_on = view.versionstamp();
+        if remembers {
+            server.redis.tracking.remember(&self.session.client, &families::names(command, args), depends_on);
+        }
         let mut tx = view.transaction();
         let space = match self.view_space {
             Some((known, space)) if known == database => Ok(space),
@@ -383,6 +404,7 @@ impl<'a> Dispatcher<'a> {
             exec.run_all(&mut view.transaction());
             let effects = exec.session.effects.take();
             effects.unwrap_or_default().send(&self.server.redis.pubsub, view.versionstamp());
+            exec.remember(view.versionstamp());
             exec.tell(view.versionstamp());
         }
         for (command, _) in &exec.multi.queue {

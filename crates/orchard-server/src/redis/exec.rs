@@ -2,12 +2,13 @@
 //!
 //! - Nothing that a queued command asks may take that lock once more: it reads through the transaction.
 
-use super::command::{Command, Handler};
+use super::command::{Command, Handler, READONLY};
 use super::context::{Context, SessionContext};
 use super::databases;
 use super::dispatch::{answer, conclude, misses};
 use super::effects::Effects;
 use super::error::RedisError;
+use super::families;
 use super::notify::{self, Classes};
 use super::output::Output;
 use super::session::{Multi, Session};
@@ -82,6 +83,20 @@ impl Exec<'_> {
         Ok(true)
     }
 
+    /// A client that tracks knows what it has read, as of before the transaction's own changes, for it may have read
+    /// first and written then. With `NOLOOP` it answers for its own changes itself.
+    pub(super) fn remember(&self, at: Versionstamp) {
+        let Some(tracking) = self.session.tracking.as_ref().filter(|tracking| tracking.how.remembers())
+        else {
+            return;
+        };
+        let at = if tracking.how.no_loop { at } else { Versionstamp::from_raw(at.raw().saturating_sub(1)) };
+        for (command, owned) in self.multi.queue.iter().filter(|(command, _)| command.flags.has(READONLY)) {
+            let names = families::names(command, owned.args());
+            self.server.redis.tracking.remember(&self.session.client, &names, at);
+        }
+    }
+
     pub(super) fn tell(&mut self, depends_on: Versionstamp) {
         let reply = std::mem::replace(&mut self.reply, Reply::None);
         answer(self.session, self.output, &reply, depends_on);
@@ -140,6 +155,7 @@ impl Pipeline for Exec<'_> {
             effects.unwrap_or_default().send(&self.server.redis.pubsub, submitted.depends_on);
         }
         self.reply = conclude(self.session, &submitted, Some(reply));
+        self.remember(submitted.depends_on);
         self.tell(submitted.depends_on);
         ControlFlow::Continue(())
     }

@@ -82,7 +82,7 @@ fn fields(section: &str, server: &Server, tx: &mut Transaction<'_>, stats: &Stat
             add("cluster_connections", &0);
             add("maxclients", &server.options.connections_max);
             add("blocked_clients", &blocked);
-            add("tracking_clients", &0);
+            add("tracking_clients", &redis.tracking.counts().clients);
             add("clients_in_timeout_table", &0);
         }
         "memory" => {
@@ -133,7 +133,10 @@ fn fields(section: &str, server: &Server, tx: &mut Transaction<'_>, stats: &Stat
             add("pubsub_channels", &channels);
             add("pubsub_patterns", &patterns);
             add("pubsubshard_channels", &shards);
-            add("tracking_total_keys", &0);
+            let tracking = redis.tracking.counts();
+            add("tracking_total_keys", &tracking.keys);
+            add("tracking_total_items", &tracking.items);
+            add("tracking_total_prefixes", &tracking.prefixes);
             add("orchard_commits", &stats.commits);
             add("orchard_groups", &stats.groups);
             add("orchard_log_syncs", &stats.syncs);

@@ -58,6 +58,7 @@ mod expired;
 mod expiry;
 mod families;
 mod info;
+mod invalidation;
 mod monitor;
 mod notify;
 mod observers;
@@ -69,6 +70,7 @@ mod reference;
 mod retry;
 mod session;
 mod slowlog;
+mod tracking;
 mod value;
 
 pub(crate) use connection::run;
@@ -98,6 +100,8 @@ pub(crate) struct RedisShared {
     pub(crate) waiting: blocking::Waiting,
     /// Who listens to what.
     pub(crate) pubsub: PubSub,
+    /// Who knows which keys.
+    pub(crate) tracking: tracking::Tracking,
     pub(crate) monitors: Monitors,
     pub(crate) pause: pause::Pause,
     pub(crate) calls: calls::Calls,
@@ -117,6 +121,7 @@ impl RedisShared {
             cursors: cursors::Cursors::default(),
             waiting: blocking::Waiting::default(),
             pubsub: PubSub::default(),
+            tracking: tracking::Tracking::default(),
             monitors: Monitors::default(),
             pause: pause::Pause::default(),
             calls: calls::Calls::default(),

@@ -105,7 +105,10 @@ const REMARKS: &[(&str, &str)] = &[
     ("auth", "takes the access token as password, user `default`; with none set, any"),
     ("bgrewriteaof", "writes a checkpoint"),
     ("bgsave", "writes a checkpoint; what was acknowledged is durable without it"),
-    ("client", "without client-side caching: `TRACKING OFF` is answered, `TRACKING ON` refused"),
+    (
+        "client",
+        "`TRACKING` tells of changes by every protocol and of expiry; an invalidation may come for nothing, none is missed",
+    ),
     ("command", "hints, key specifications, arguments and summaries are left out"),
     ("config", "parameters that tune what does not exist here show Redis's default and cannot be changed"),
     ("info", "`commandstats` counts calls; times are not measured"),

@@ -33,4 +33,5 @@ mod redis_field_expiry;
 mod redis_keys;
 mod redis_server;
 mod redis_strings;
+mod redis_tracking;
 mod trust;

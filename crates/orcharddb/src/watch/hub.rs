@@ -6,6 +6,7 @@
 //!   caught up.
 //! - Without listeners it rests; commits then cost nothing here.
 
+use super::observe::Observer;
 use super::park::Parker;
 use super::routes::{Routes, WatchTarget, touched};
 use crate::feed::{self, FeedCommit};
@@ -94,6 +95,8 @@ struct Registry {
     routes: Routes,
     /// By the id of the route; a listener has one for each of its targets.
     listeners: HashMap<u64, Listener>,
+    /// Told of everything.
+    observers: Vec<(u64, Arc<dyn Observer>)>,
     next_id: u64,
     /// How far changes were told; `None` while nobody listens.
     cursor: Option<FeedCursor>,
@@ -153,13 +156,41 @@ impl Hub {
             registry.listeners.insert(registry.next_id, listener.clone());
             registry.next_id += 1;
         }
-        let since = self.engine.visible();
-        if registry.cursor.is_none() && !registry.listeners.is_empty() {
+        if !registry.listeners.is_empty() {
+            self.begin(registry);
+        }
+        Registration { first, targets, since: self.engine.visible() }
+    }
+
+    /// Follows `visible` from here, if nobody had it do so before.
+    fn begin(&self, registry: &mut Registry) {
+        if registry.cursor.is_none() {
+            self.engine.follow_feed();
             registry.cursor = Some(self.here());
             registry.epoch += 1;
             self.somebody.notify_all();
         }
-        Registration { first, targets, since }
+    }
+
+    /// From now on `observer` is told of everything.
+    pub(super) fn observe(&self, observer: Arc<dyn Observer>) -> u64 {
+        let mut registry = self.registry.lock();
+        let id = registry.next_id;
+        registry.next_id += 1;
+        registry.observers.push((id, observer));
+        self.begin(&mut registry);
+        id
+    }
+
+    /// The observer is told no more.
+    pub(super) fn end_observation(&self, id: u64) {
+        let mut registry = self.registry.lock();
+        let at = registry.observers.iter().position(|(other, _)| *other == id);
+        let gone = at.map(|at| registry.observers.remove(at));
+        registry.rest_if_alone();
+        drop(registry);
+        // What it holds is dropped without the lock.
+        drop(gone);
     }
 
     /// Ends a registration.
@@ -171,9 +202,7 @@ impl Hub {
             registry.routes.remove(target, id);
             gone.extend(registry.listeners.remove(&id));
         }
-        if registry.listeners.is_empty() {
-            registry.cursor = None;
-        }
+        registry.rest_if_alone();
         // What listeners hold is dropped without the lock.
         drop(guard);
     }
@@ -252,6 +281,7 @@ impl Hub {
                 return;
             }
             let visible = self.engine.visible();
+            registry.observers.iter().for_each(|(_, observer)| observer.lost(visible));
             for listener in registry.listeners.values() {
                 match listener {
                     Listener::Watcher(watch) => wakers.extend(watch.tell(visible)),
@@ -307,10 +337,18 @@ impl WatchState {
 type Concerned = HashMap<*const FeedState, (Arc<FeedState>, Vec<usize>)>;
 
 impl Registry {
+    /// Nobody listens: commits cost nothing here.
+    fn rest_if_alone(&mut self) {
+        if self.listeners.is_empty() && self.observers.is_empty() {
+            self.cursor = None;
+        }
+    }
+
     fn route(&self, change: Change, wakers: &mut Vec<Waker>) {
         let Change { versionstamp, log_time, mutations } = change;
         let mutations: Vec<Mutation> =
             mutations.into_iter().map(|mutation| feed::with_its_key(mutation, versionstamp)).collect();
+        self.observers.iter().for_each(|(_, observer)| observer.committed(versionstamp, &mutations));
         let mut feeds = Concerned::new();
         for (at, mutation) in mutations.iter().enumerate() {
             self.routes.concerned(mutation.space, &touched(mutation), |id| match self.listeners.get(&id) {

@@ -1,5 +1,6 @@
 //! Commands about the connection itself.
 
+use super::tracking;
 use crate::redis::clients::Client;
 use crate::redis::command::{
     ADMIN, ALLOW_BUSY, Command, FAST, Family, Flags, LOADING, NO_AUTH, NOSCRIPT, NOT_QUEUED, STALE,
@@ -34,9 +35,9 @@ pub(super) static FAMILY: Family = Family {
 };
 
 static CLIENT_COMMANDS: &[Command] = &[
-    session("client|caching", 3, CLIENT, client_caching),
+    session("client|caching", 3, CLIENT, tracking::caching),
     session("client|getname", 2, CLIENT, client_getname),
-    session("client|getredir", 2, CLIENT, client_getredir),
+    session("client|getredir", 2, CLIENT, tracking::getredir),
     session("client|help", 2, LOADING.and(STALE), client_help),
     session("client|id", 2, CLIENT, client_id),
     session("client|info", 2, CLIENT, client_info),
@@ -47,8 +48,8 @@ static CLIENT_COMMANDS: &[Command] = &[
     session("client|reply", 3, CLIENT, client_reply),
     session("client|setinfo", 4, CLIENT, client_setinfo),
     session("client|setname", 3, CLIENT, client_setname),
-    session("client|tracking", -3, CLIENT, client_tracking),
-    session("client|trackinginfo", 2, CLIENT, client_trackinginfo),
+    session("client|tracking", -3, CLIENT, tracking::tracking),
+    session("client|trackinginfo", 2, CLIENT, tracking::trackinginfo),
     session("client|unblock", -3, CLIENT.and(ADMIN), client_unblock),
     session("client|unpause", 2, CLIENT.and(ADMIN), client_unpause),
 ];
@@ -79,6 +80,8 @@ fn reset(cx: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisError> 
     cx.server.redis.pubsub.unsubscribe_all(&session.client, &mut session.subscriptions);
     cx.server.redis.monitors.remove(session.client.id);
     session.is_monitor = false;
+    tracking::end(cx);
+    let session = &mut *cx.session;
     session.database = 0;
     session.version = RespVersion::Two;
     session.reply_mode = ReplyMode::On;
@@ -289,6 +292,8 @@ fn describe(client: &Client) -> String {
             flags.push(flag);
         }
     }
+    let (letters, redirect) = tracking::in_list(seen.tracking.as_ref());
+    flags.push_str(&letters);
     if flags.is_empty() {
         flags.push('N');
     }
@@ -299,7 +304,7 @@ fn describe(client: &Client) -> String {
         line,
         "id={} addr={} laddr={} fd=-1 name={} age={} idle={idle} flags={flags} db={} sub={channels} psub={patterns} ssub={shards} multi={} \
          qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={} tot-mem={} events=r cmd={} \
-         user=default redir=-1 resp={} lib-name={} lib-ver={} watch={}",
+         user=default redir={redirect} resp={} lib-name={} lib-ver={} watch={}",
         client.id,
         address(client.address),
         address(client.local_address),
@@ -435,14 +440,6 @@ fn client_reply(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, Re
     }
 }
 
-fn client_tracking(_: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
-    match args.at(2).to_ascii_lowercase().as_slice() {
-        b"off" => Ok(Reply::Ok),
-        b"on" => Err(RedisError::err("client tracking is not available")),
-        _ => Err(RedisError::SYNTAX),
-    }
-}
-
 fn client_pause(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
     if args.len() > 4 {
         let word = shown(args.at(1), 128);
@@ -482,24 +479,6 @@ fn client_unblock(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, 
     let clients = cx.server.redis.clients.all();
     let found = clients.iter().find(|client| i64::try_from(client.id) == Ok(id));
     Ok(Reply::truth(found.is_some_and(|client| client.unblock(with_error))))
-}
-
-fn client_trackinginfo(_: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisError> {
-    Ok(Reply::Map(vec![
-        (Reply::Static("flags"), Reply::Set(vec![Reply::Static("off")])),
-        (Reply::Static("redirect"), Reply::Integer(-1)),
-        (Reply::Static("prefixes"), Reply::Array(Vec::new())),
-    ]))
-}
-
-fn client_getredir(_: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisError> {
-    Ok(Reply::Integer(-1))
-}
-
-fn client_caching(_: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisError> {
-    Err(RedisError::err(
-        "CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
-    ))
 }
 
 const CLIENT_HELP: &[&str] = &[

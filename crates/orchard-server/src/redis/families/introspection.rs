@@ -198,6 +198,11 @@ pub(in crate::redis) fn key_places(command: &Command, args: Args<'_>) -> Option<
     Some(places)
 }
 
+/// The names of the keys in a request.
+pub(in crate::redis) fn names<'a>(command: &Command, args: Args<'a>) -> Vec<&'a [u8]> {
+    key_places(command, args).unwrap_or_default().into_iter().map(|at| args.at(at)).collect()
+}
+
 fn getkeys(_: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let (_, places) = places_of_inner(args)?;
     Ok(Reply::Array(places.into_iter().map(|at| Reply::bulk(args.at(at + 2))).collect()))

@@ -18,11 +18,12 @@ mod sorted_combine;
 mod sorted_ranges;
 mod sorted_sets;
 mod strings;
+mod tracking;
 mod transactions;
 mod walk;
 
 use super::command::Family;
-pub(super) use introspection::key_places;
+pub(super) use introspection::{key_places, names};
 pub(super) use lists::{end as list_end, texts_reply};
 pub(super) use sorted_sets::members_reply as scored_reply;
 

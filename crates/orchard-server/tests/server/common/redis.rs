@@ -5,9 +5,15 @@
 use super::TestServer;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
+
+/// A server that is silent for so long hangs: the test fails and says what it waited for.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 pub struct RedisClient {
     pub stream: BufReader<TcpStream>,
+    /// The last bytes that were sent.
+    sent: Vec<u8>,
 }
 
 /// A request as an array of bulk strings.
@@ -24,13 +30,26 @@ pub fn request<W: AsRef<[u8]>>(words: &[W]) -> Vec<u8> {
 
 impl TestServer {
     pub fn redis(&self) -> RedisClient {
-        RedisClient { stream: BufReader::new(TcpStream::connect(self.address).expect("the server listens")) }
+        let stream = TcpStream::connect(self.address).expect("the server listens");
+        for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
+            set(&stream, Some(SILENCE_MAX)).expect("a timeout");
+        }
+        RedisClient { stream: BufReader::new(stream), sent: Vec::new() }
     }
 }
 
 impl RedisClient {
     pub fn write(&mut self, bytes: &[u8]) {
-        self.stream.get_mut().write_all(bytes).expect("the server takes it");
+        const SHOWN_BYTES: usize = 300;
+        self.sent = bytes[..bytes.len().min(SHOWN_BYTES)].to_vec();
+        if let Err(error) = self.stream.get_mut().write_all(bytes) {
+            self.fail("the server did not take", &error);
+        }
+    }
+
+    /// Ends the test.
+    fn fail(&self, what: &str, error: &std::io::Error) -> ! {
+        panic!("{what} {}: {error}", self.sent.escape_ascii())
     }
 
     /// One command and its reply.
@@ -55,7 +74,9 @@ impl RedisClient {
     /// `~[a]`, pushes `>[a]`.
     pub fn read(&mut self) -> String {
         let mut line = Vec::new();
-        self.stream.read_until(b'\n', &mut line).expect("a line");
+        if let Err(error) = self.stream.read_until(b'\n', &mut line) {
+            self.fail("no reply; sent last was", &error);
+        }
         assert!(line.ends_with(b"\r\n"), "no line: {}", line.escape_ascii());
         let line = String::from_utf8_lossy(&line[..line.len() - 2]).into_owned();
         let (mark, rest) = line.split_at(1);
@@ -63,7 +84,9 @@ impl RedisClient {
         match mark {
             "$" | "=" if number() >= 0 => {
                 let mut bytes = vec![0; usize::try_from(number()).expect("a length") + 2];
-                self.stream.read_exact(&mut bytes).expect("a bulk string");
+                if let Err(error) = self.stream.read_exact(&mut bytes) {
+                    self.fail("no whole reply; sent last was", &error);
+                }
                 let text = bytes[..bytes.len() - 2].escape_ascii().to_string();
                 if mark == "=" { format!("={text}") } else { format!("\"{}\"", text.replace("\\'", "'")) }
             }
@@ -85,7 +108,11 @@ impl RedisClient {
     pub fn rest(&mut self) -> String {
         let mut rest = Vec::new();
         // A reset is an end, too.
-        let _ = self.stream.read_to_end(&mut rest);
+        if let Err(error) = self.stream.read_to_end(&mut rest)
+            && matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+        {
+            self.fail("the server did not close; sent last was", &error);
+        }
         rest.escape_ascii().to_string()
     }
 }

@@ -7,6 +7,7 @@ use crate::files;
 use crate::target::Target;
 use orchard_client::{BatchOperation, BatchResult};
 use orchard_wire::batch_json;
+use orchard_wire::element_json::Verb;
 use orchard_wire::{Kind, Problem};
 use orcharddb::limits;
 use std::io::{self, BufRead as _, Read as _, Write as _};
@@ -69,6 +70,10 @@ fn send(
     let mut fine = true;
     let mut lines = Vec::new();
     for operation in piece {
+        let verb = match &operation {
+            Ok(BatchOperation::Step(_, step)) => Some(Verb::of(step)),
+            _ => None,
+        };
         let result = match operation {
             Err(problem) => Err(problem),
             Ok(_) => {
@@ -79,6 +84,10 @@ fn send(
             Ok(BatchResult::Found(entry)) => batch_json::write_found(&mut lines, Some(&entry)),
             Ok(BatchResult::Absent) => batch_json::write_found(&mut lines, None),
             Ok(BatchResult::Written(versionstamp)) => batch_json::write_written(&mut lines, versionstamp),
+            Ok(BatchResult::Stepped(versionstamp, stepped)) => match verb {
+                Some(verb) => batch_json::write_stepped(&mut lines, versionstamp, verb, &stepped),
+                None => batch_json::write_written(&mut lines, versionstamp),
+            },
             Err(problem) => {
                 fine = false;
                 batch_json::write_problem(&mut lines, &problem);

@@ -36,25 +36,9 @@ pub struct ClientSet(Collection);
 #[derive(Clone, Debug)]
 pub struct ClientZSet(Collection);
 
-/// Elements that one step names.
-fn number(step: &Step) -> usize {
-    match step {
-        Step::SetFields(fields) => fields.len(),
-        Step::AddMembers(members) => members.len(),
-        Step::DeleteFields(names)
-        | Step::RemoveMembers(names)
-        | Step::RemoveScored(names)
-        | Step::ExpireFields(names, _)
-        | Step::ExpireMembers(names, _)
-        | Step::ExpireScored(names, _) => names.len(),
-        Step::AddScored(members) => members.len(),
-        _ => 1,
-    }
-}
-
 impl Collection {
     async fn step(&self, step: Step) -> Result<Stepped, ClientError> {
-        LimitError::check("collection_step_elements", limits::COMMIT_OPERATIONS_MAX, number(&step))
+        LimitError::check("collection_step_elements", limits::COMMIT_OPERATIONS_MAX, step.elements())
             .map_err(orcharddb::Error::from)?;
         match &self.client.backend {
             Backend::Local(db) => {

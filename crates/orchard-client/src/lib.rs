@@ -44,6 +44,7 @@ pub use export::Export;
 pub use feed::{Feed, FeedKeys};
 pub use look_back::{ClientView, History};
 pub use orchard_wire::batch_json::BatchOperation;
+pub use orchard_wire::commit_steps::StepAt;
 pub use orchard_wire::entry_json::Piece;
 pub use orchard_wire::moment::Moment;
 pub use orchard_wire::queue_json::Enqueue;
@@ -52,9 +53,12 @@ pub use queue::ClientQueue;
 pub use transaction::Transaction;
 pub use watch::{Watch, WatchEvent, Watched};
 
-use orchard_wire::Problem;
+use orchard_wire::commit_json::CommitRequest;
+use orchard_wire::element_json::{self, Verb};
+use orchard_wire::{Problem, batch_json};
+use orcharddb::collection::{Step, Stepped};
 use orcharddb::{
-    Commit, Committed, Db, Durability, Entry, Expiry, IntoKey, KeyRange, Mutation, Operation, Pending,
+    Commit, Committed, Db, Durability, Entry, Expiry, IntoKey, Key, KeyRange, Mutation, Operation, Pending,
     ScanOptions, SpaceId, Value, Versionstamp, limits,
 };
 use remote::Remote;
@@ -145,6 +149,8 @@ pub enum BatchResult {
     Absent,
     /// A write happened here.
     Written(Versionstamp),
+    /// A collection was changed, or found as it should be.
+    Stepped(Versionstamp, Stepped),
 }
 
 /// When entries were last changed. What is not said is not bounded.
@@ -369,6 +375,10 @@ impl Client {
                     let commit = Commit { mutations: vec![mutation], ..Commit::new() };
                     pending.push(db.submit(&commit, None));
                 }
+                BatchOperation::Step(key, step) => {
+                    settle(&mut pending, &mut results).await;
+                    results.push(self.local_step(db, key, step).await?);
+                }
                 BatchOperation::Get(key) => {
                     settle(&mut pending, &mut results).await;
                     let found = shown::get_in_list(db, self.space_for_read(db)?, key);
@@ -379,6 +389,73 @@ impl Client {
         }
         settle(&mut pending, &mut results).await;
         Ok(results)
+    }
+
+    async fn local_step(
+        &self,
+        db: &Db,
+        key: &Key,
+        step: &Step,
+    ) -> Result<Result<BatchResult, Problem>, ClientError> {
+        if let Err(error) = element_json::check_single(step) {
+            return Ok(Err(error.into()));
+        }
+        let space = self.space_for_write(db)?;
+        let (outcome, pending) = db.exclusive(|tx| {
+            let outcome = tx.step_in(space, key.clone(), step);
+            if outcome.is_err() {
+                tx.clear();
+            }
+            Ok::<_, orcharddb::Error>(outcome)
+        })?;
+        let committed = match pending.await {
+            Ok(committed) => committed,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        Ok(match outcome {
+            Ok(stepped) if Verb::of(step).is_pop() && stepped.changed == 0 => {
+                Err(batch_json::nothing_to_pop())
+            }
+            Ok(stepped) => Ok(BatchResult::Stepped(committed.versionstamp, stepped)),
+            Err(error) => Err(error.into()),
+        })
+    }
+
+    /// As [`Client::commit_with`], with changes of collections between the mutations, and what each of them did. Of a
+    /// commit that is repeated (its token was known) that is not known: there is nothing in its place.
+    ///
+    /// # Errors
+    /// As [`Client::commit`], and what a step says, as if it were asked for alone.
+    pub async fn commit_stepped(
+        &self,
+        commit: &Commit,
+        steps: &[StepAt],
+        options: &CommitOptions,
+    ) -> Result<(Committed, Vec<Stepped>), ClientError> {
+        for at in steps {
+            element_json::check_single(&at.step).map_err(orcharddb::Error::from)?;
+        }
+        let request = CommitRequest {
+            commit: commit.clone(),
+            steps: steps.to_vec(),
+            enqueues: options.enqueues.clone(),
+            durability: options.durability,
+            ..CommitRequest::default()
+        };
+        match &self.backend {
+            Backend::Local(db) => {
+                let space = self.space_for_write(db)?;
+                for mutation in &commit.mutations {
+                    shown::check_stored(&mutation.operation).map_err(ClientError::Refused)?;
+                }
+                let commit = request.stepped_in(space).map_err(ClientError::Refused)?;
+                let (outcome, pending) = db.commit_stepped(&commit)?;
+                let durability = options.durability.filter(|_| outcome.is_ok());
+                let committed = pending.with_durability(durability).await?;
+                Ok((committed, outcome.map_err(|(_, error)| error)?))
+            }
+            Backend::Remote(remote) => remote.commit_stepped(&request).await,
+        }
     }
 
     /// Reads, decides and writes, again and again until nothing that was read has changed: serializable. Reads are at one

@@ -6,10 +6,12 @@ mod common;
 
 use bytes::Bytes;
 use common::everywhere;
-use orchard_client::{Client, ClientError, FeedKeys, collection::Field, collection::ZPage};
+use orchard_client::collection::{Field, Step, ZPage};
+use orchard_client::{BatchOperation, BatchResult, Client, ClientError, CommitOptions, FeedKeys, StepAt};
 use orchard_wire::Kind;
 use orcharddb::{
-    DurationMs, Expiry, FeedEvent, FeedStart, KeyRange, Operation, ScanOptions, UnixMillis, Value, ValueType,
+    Commit, DurationMs, Expiry, FeedEvent, FeedStart, IntoKey, KeyRange, Operation, ScanOptions, SpaceId,
+    UnixMillis, Value, ValueType,
 };
 use std::ops::Bound;
 
@@ -160,6 +162,52 @@ async fn sets_have_members_and_sorted_sets_scores() {
         };
         assert_eq!(names.by_name(some).await?, [scored("b", 0.0)]);
         assert_eq!(db.set("z2")?.len().await?, 0);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn commits_and_batches_change_collections() {
+    everywhere(async |db: Client| {
+        let key = |name: &str| name.into_key().expect("short");
+        let at = |before, name: &str, step| StepAt { before, key: key(name), step };
+        let commit = Commit::new()
+            .check_absent(SpaceId::DEFAULT, key("a"))
+            .set(SpaceId::DEFAULT, key("a"), 1_i64)
+            .delete(SpaceId::DEFAULT, key("l"));
+        let steps = [
+            at(0, "l", Step::Append(vec!["gone".into()])),
+            at(1, "l", Step::PopFirst(1)),
+            at(2, "l", Step::Append(vec!["stays".into()])),
+            at(2, "s", Step::AddMembers(vec![("x".into(), Expiry::Never)])),
+        ];
+        let (_, stepped) = db.commit_stepped(&commit, &steps, &CommitOptions::default()).await?;
+        assert_eq!(stepped.iter().map(|stepped| stepped.length).collect::<Vec<_>>(), [1, 0, 1, 1]);
+        assert_eq!(stepped[1].values, ["gone".into()]);
+        assert_eq!(db.list("l")?.range(0, -1).await?, ["stays".into()]);
+        let again = db.commit_stepped(&commit, &steps, &CommitOptions::default()).await;
+        assert!(matches!(again, Err(ClientError::CheckFailed(failures)) if failures.len() == 1));
+        let wrong = [at(0, "a", Step::PopLowest(1))];
+        let wrong = db.commit_stepped(&Commit::new(), &wrong, &CommitOptions::default()).await;
+        assert_eq!(wrong.expect_err("a number").kind(), Some(Kind::WrongType));
+        let two = [at(0, "l", Step::Append(vec!["a".into(), "b".into()]))];
+        let two = db.commit_stepped(&Commit::new(), &two, &CommitOptions::default()).await;
+        assert_eq!(two.expect_err("two at once").kind(), Some(Kind::LimitExceeded));
+
+        let operations = [
+            BatchOperation::Step(key("s"), Step::AddMembers(vec![("y".into(), Expiry::Never)])),
+            BatchOperation::Step(key("a"), Step::PopFirst(1)),
+            BatchOperation::Step(key("none"), Step::PopFirst(1)),
+            BatchOperation::Get(key("l").into_bytes()),
+        ];
+        let mut results = db.batch(&operations).await?.into_iter();
+        let added = results.next().expect("a result");
+        assert!(matches!(added, Ok(BatchResult::Stepped(_, stepped)) if (stepped.changed, stepped.length) == (1, 2)));
+        let kind = |result: Option<Result<_, orchard_wire::Problem>>| result.expect("a result").err().map(|it| it.kind);
+        assert_eq!(kind(results.next()), Some(Kind::WrongType));
+        assert_eq!(kind(results.next()), Some(Kind::KeyNotFound));
+        assert_eq!(kind(results.next()), None);
         Ok(())
     })
     .await;

@@ -287,6 +287,19 @@ impl Engine {
     /// What `build` says.
     pub fn submit_exclusive<E>(
         &self,
+        build: impl FnMut(&SnapshotPin) -> Result<Commit, E>,
+    ) -> Result<Submitted, E> {
+        self.submit_exclusive_as(None, build)
+    }
+
+    /// The same, where the token of the commit remembers this hash: of what was asked for, when the mutations say what
+    /// that came to.
+    ///
+    /// # Errors
+    /// What `build` says.
+    pub fn submit_exclusive_as<E>(
+        &self,
+        token_hash: Option<u64>,
         mut build: impl FnMut(&SnapshotPin) -> Result<Commit, E>,
     ) -> Result<Submitted, E> {
         let refuse = |error| Ok(Submitted { outcome: Err(error), depends_on: Versionstamp::ZERO });
@@ -316,7 +329,8 @@ impl Engine {
                         valid.map(|()| {
                             self.options.default_expiry.resolve_in(&mut commit);
                             let mut bytes = Vec::new();
-                            record::encode(commit.token.as_ref(), &commit.mutations, &mut bytes);
+                            let token = commit.token.as_ref().map(|token| (token, token_hash));
+                            record::encode_hashed(token, &commit.mutations, &mut bytes);
                             (commit, bytes)
                         })
                     });

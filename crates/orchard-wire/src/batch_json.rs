@@ -1,10 +1,12 @@
 //! `POST /v1/batch`: many independent gets, puts and deletes, and a result for each, in order. As one JSON body, or an
 //! operation and a result a line.
 
+use crate::element_json::{self, Parts, Verb};
 use crate::json_text::Object;
 use crate::problem::{Kind, Problem};
 use crate::{commit_json, entry_json, json_text, rfc3339, value_json};
 use bytes::Bytes;
+use orcharddb::collection::{Step, Stepped};
 use orcharddb::{Entry, Expiry, Key, LimitError, Operation, Versionstamp, limits};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -16,6 +18,8 @@ pub enum BatchOperation {
     Get(Bytes),
     /// Write or delete one.
     Write(Key, Operation),
+    /// Change a collection.
+    Step(Key, Step),
 }
 
 #[derive(Deserialize)]
@@ -32,6 +36,16 @@ struct OperationJson<'a> {
     ttl: Option<String>,
     #[serde(default)]
     expires_at: Option<String>,
+    #[serde(borrow)]
+    fields: Option<&'a RawValue>,
+    #[serde(borrow)]
+    members: Option<&'a RawValue>,
+    #[serde(borrow)]
+    field: Option<&'a RawValue>,
+    #[serde(borrow)]
+    member: Option<&'a RawValue>,
+    #[serde(borrow)]
+    by: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -47,6 +61,26 @@ fn bad(detail: impl Into<String>) -> Problem {
 
 impl OperationJson<'_> {
     fn parse(self) -> Result<BatchOperation, Problem> {
+        if let Some(verb) = Verb::of_op(&self.op) {
+            let parts = Parts {
+                fields: self.fields,
+                members: self.members,
+                field: self.field,
+                member: self.member,
+                by: self.by,
+                value: self.value,
+                value_type: self.value_type,
+                ttl: self.ttl,
+                expires_at: self.expires_at,
+            };
+            let step = element_json::parse_parts(verb, &parts)?;
+            return Ok(BatchOperation::Step(entry_json::parse_key(self.key)?, step));
+        }
+        if [self.fields, self.members, self.field, self.member, self.by].iter().any(Option::is_some) {
+            return Err(bad(
+                "only ops of collections, as hash_set, have fields, members, field, member or by",
+            ));
+        }
         let expiry = commit_json::parse_expiry(self.ttl.as_deref(), self.expires_at.as_deref())?;
         let value_type = self.value_type.as_deref().map(entry_json::value_type).transpose()?;
         if self.op != "put" && (self.value.is_some() || value_type.is_some() || expiry != Expiry::Never) {
@@ -68,7 +102,9 @@ impl OperationJson<'_> {
             }
             other => {
                 let shown = crate::query::shown(other.as_bytes());
-                Err(bad(format!("{shown} is no op; the ops are get, put, delete")))
+                Err(bad(format!(
+                    "{shown} is no op; the ops are get, put, delete, and those of collections as hash_set"
+                )))
             }
         }
     }
@@ -127,6 +163,21 @@ pub fn write_written(out: &mut Vec<u8>, versionstamp: Versionstamp) {
     out.extend_from_slice(format!("{{\"status\":200,\"versionstamp\":\"{versionstamp}\"}}").as_bytes());
 }
 
+/// Appends the result of a change of a collection. A pop that finds nothing is a problem.
+pub fn write_stepped(out: &mut Vec<u8>, versionstamp: Versionstamp, verb: Verb, stepped: &Stepped) {
+    if verb.is_pop() && stepped.changed == 0 {
+        return write_problem(out, &nothing_to_pop());
+    }
+    out.extend_from_slice(format!("{{\"status\":200,\"versionstamp\":\"{versionstamp}\"").as_bytes());
+    element_json::write_stepped(out, verb, stepped);
+    out.push(b'}');
+}
+
+/// What a pop says that finds nothing.
+pub fn nothing_to_pop() -> Problem {
+    Problem::new(Kind::KeyNotFound, "there is no element under this key")
+}
+
 /// Appends the result of an operation that failed: the members of its problem.
 pub fn write_problem(out: &mut Vec<u8>, problem: &Problem) {
     out.extend_from_slice(problem.to_json().as_bytes());
@@ -151,6 +202,7 @@ pub fn write_operation(out: &mut Vec<u8>, operation: &BatchOperation) {
         BatchOperation::Get(key) => ("get", key.as_ref()),
         BatchOperation::Write(key, Operation::Set { .. }) => ("put", key.as_ref()),
         BatchOperation::Write(key, _) => ("delete", key.as_ref()),
+        BatchOperation::Step(key, step) => return element_json::write_op(out, key, step),
     };
     out.extend_from_slice(format!("{{\"op\":\"{op}\",\"key\":").as_bytes());
     entry_json::write_key(out, key);
@@ -174,14 +226,14 @@ mod tests {
     fn a_bad_operation_is_a_result_of_its_own() {
         let body = br#"{"operations": [{"op": "get", "key": ["a"]}, {"op": "sum", "key": ["a"]},
             {"op": "put", "key": [null], "value": 1}, {"op": "put", "key": ["a"]},
-            {"op": "delete", "key": "a", "ttl": "1s"}, [1], {"op": "delete", "key": "a"}]}"#;
+            {"op": "delete", "key": "a", "ttl": "1s"}, {"op": "get", "key": "a", "by": 1}, {"op": "hash_set", "key": "a"}, [1], {"op": "delete", "key": "a"}]}"#;
         let kinds: Vec<Option<Kind>> = parse(body)
             .expect("a batch")
             .into_iter()
             .map(|operation| operation.err().map(|problem| problem.kind))
             .collect();
         let (json, key) = (Some(Kind::BadJson), Some(Kind::BadKey));
-        assert_eq!(kinds, [None, json, key, json, json, json, None]);
+        assert_eq!(kinds, [None, json, key, json, json, json, json, json, None]);
         for body in ["{}", "[]", r#"{"operations": 1}"#, r#"{"operations": [], "more": 1}"#, ""] {
             assert_eq!(
                 parse(body.as_bytes()).map(|_| ()).map_err(|problem| problem.kind),
@@ -232,7 +284,10 @@ mod tests {
         ];
         prop_oneof![
             key.clone().prop_map(|key| BatchOperation::Get(Bytes::from(key))),
-            (key, write).prop_map(|(key, write)| BatchOperation::Write(Key::new(key).expect("short"), write)),
+            (key.clone(), write)
+                .prop_map(|(key, write)| BatchOperation::Write(Key::new(key).expect("short"), write)),
+            (key, crate::element_json::tests::step())
+                .prop_map(|(key, step)| BatchOperation::Step(Key::new(key).expect("short"), step)),
         ]
     }
 

@@ -1,12 +1,15 @@
 //! `POST /v1/commit`: `{"checks", "mutations", "enqueues", "token"?, "deadline"?, "durability"?}` and its replies.
 
+use crate::commit_steps::StepAt;
+use crate::element_json::{self, Parts, Verb};
 use crate::json_text::Object;
 use crate::problem::{Kind, Problem};
 use crate::queue_json::{self, Enqueue, EnqueueJson};
 use crate::{duration, entry_json, json_text, range, rfc3339, value_json};
 use bytes::Bytes;
+use orcharddb::collection::Step;
 use orcharddb::{
-    Check, CheckFailure, Commit, Committed, Durability, Entry, Expiry, KeyRange, LimitError, Mutation,
+    Check, CheckFailure, Commit, Committed, Durability, Entry, Expiry, Key, KeyRange, LimitError, Mutation,
     NumberOp, Operation, SpaceId, Token, Value, ValueType, Versionstamp, limits,
 };
 use serde::Deserialize;
@@ -20,6 +23,8 @@ use std::marker::PhantomData;
 pub struct CommitRequest {
     /// The change, in the default space, without its enqueues.
     pub commit: Commit,
+    /// Changes of collections between the mutations, in order.
+    pub steps: Vec<StepAt>,
     /// Messages that are enqueued if the commit happens.
     pub enqueues: Vec<Enqueue>,
     /// What the reply waits for; the database's own level if not said.
@@ -158,6 +163,16 @@ struct MutationJson<'a> {
     at_most: Option<&'a RawValue>,
     #[serde(default)]
     clamp: bool,
+    #[serde(borrow)]
+    fields: Option<&'a RawValue>,
+    #[serde(borrow)]
+    members: Option<&'a RawValue>,
+    #[serde(borrow)]
+    field: Option<&'a RawValue>,
+    #[serde(borrow)]
+    member: Option<&'a RawValue>,
+    #[serde(borrow)]
+    by: Option<&'a RawValue>,
 }
 
 fn bad(detail: impl Into<String>) -> Problem {
@@ -271,6 +286,31 @@ impl MutationJson<'_> {
         self.parse_with(value_json::parse_as)
     }
 
+    /// The change of a collection that a verb makes it.
+    fn step(self, verb: Verb) -> Result<(Key, Step), Problem> {
+        for (given, name) in [
+            (self.range.is_some(), "range"),
+            (self.at_least.is_some() || self.at_most.is_some() || self.clamp, "at_least, at_most or clamp"),
+        ] {
+            if given {
+                return Err(bad(format!("op {} has no {name}", self.op)));
+            }
+        }
+        let key = self.key.ok_or_else(|| bad(format!("op {} needs a key", self.op)))?;
+        let parts = Parts {
+            fields: self.fields,
+            members: self.members,
+            field: self.field,
+            member: self.member,
+            by: self.by,
+            value: self.value,
+            value_type: self.value_type,
+            ttl: self.ttl,
+            expires_at: self.expires_at,
+        };
+        Ok((entry_json::parse_key(key)?, element_json::parse_parts(verb, &parts)?))
+    }
+
     fn parse_with(
         self,
         parse_value: impl Fn(&[u8], Option<ValueType>) -> Result<Value, Problem>,
@@ -279,6 +319,7 @@ impl MutationJson<'_> {
         let value_type = self.value_type.as_deref().map(entry_json::value_type).transpose()?;
         let value = |raw: &RawValue| parse_value(raw.get().as_bytes(), value_type);
         let needed = |what: &str| bad(format!("op {} needs {what}", self.op));
+        let of_steps = [self.fields, self.members, self.field, self.member, self.by];
         let numeric = self.at_least.is_some() || self.at_most.is_some() || self.clamp;
         let expires = expiry != Expiry::Never;
         let (numbers, values, ranges, expiries) = match self.op.as_str() {
@@ -289,7 +330,8 @@ impl MutationJson<'_> {
             "touch" => (false, false, false, true),
             other => {
                 return Err(bad(format!(
-                    "{} is no op; the ops are set, delete, delete_range, sum, min, max, set_suffix_versionstamp, touch",
+                    "{} is no op; the ops are set, delete, delete_range, sum, min, max, set_suffix_versionstamp, \
+                     touch, and those of collections as hash_set",
                     crate::query::shown(other.as_bytes())
                 )));
             }
@@ -300,6 +342,7 @@ impl MutationJson<'_> {
             (self.range.is_some(), ranges, "range"),
             (self.key.is_some(), !ranges, "key"),
             (expires, expiries, "ttl or expires_at"),
+            (of_steps.iter().any(Option::is_some), false, "fields, members, field, member or by"),
         ] {
             if given && !allowed {
                 return Err(bad(format!("op {} has no {name}", self.op)));
@@ -355,10 +398,20 @@ pub fn parse(body: &[u8]) -> Result<CommitRequest, Problem> {
     let checks = checks.map(|(index, Object(check))| {
         check.parse().map_err(|problem| problem.at(format_args!("checks[{index}]")))
     });
-    let mutations = json.mutations.items.into_iter().enumerate();
-    let mutations = mutations.map(|(index, Object(mutation))| {
-        mutation.parse().map_err(|problem| problem.at(format_args!("mutations[{index}]")))
-    });
+    let (mut mutations, mut steps) = (Vec::with_capacity(json.mutations.count), Vec::new());
+    let mut elements = operations;
+    for (index, Object(mutation)) in json.mutations.items.into_iter().enumerate() {
+        let at = |problem: Problem| problem.at(format_args!("mutations[{index}]"));
+        match Verb::of_op(&mutation.op) {
+            None => mutations.push(mutation.parse().map_err(at)?),
+            Some(verb) => {
+                let (key, step) = mutation.step(verb).map_err(at)?;
+                elements += step.elements() - 1;
+                LimitError::check("commit_operations", limits::COMMIT_OPERATIONS_MAX, elements)?;
+                steps.push(StepAt { before: mutations.len(), key, step });
+            }
+        }
+    }
     let enqueues = json.enqueues.items.into_iter().enumerate();
     let enqueues = enqueues.map(|(index, Object(enqueue))| {
         enqueue.parse(None).map_err(|problem| problem.at(format_args!("enqueues[{index}]")))
@@ -373,14 +426,10 @@ pub fn parse(body: &[u8]) -> Result<CommitRequest, Problem> {
         _ => return Err(bad("token and deadline need each other")),
     };
     let durability = json.durability.as_deref().map(parse_durability).transpose();
-    let commit = Commit {
-        checks: checks.collect::<Result<_, _>>()?,
-        mutations: mutations.collect::<Result<_, _>>()?,
-        token,
-    };
+    let commit = Commit { checks: checks.collect::<Result<_, _>>()?, mutations, token };
     commit.validate()?;
     let durability = durability.map_err(|why| bad(format!("durability: {why}")))?;
-    Ok(CommitRequest { commit, enqueues, durability, return_values: json.return_values })
+    Ok(CommitRequest { commit, steps, enqueues, durability, return_values: json.return_values })
 }
 
 /// Appends one member, with a comma before it unless it is the first.
@@ -502,13 +551,39 @@ fn write_array<T>(out: &mut Vec<u8>, name: &str, items: &[T], write: impl Fn(&mu
     out.push(b']');
 }
 
+/// Appends mutations, and steps between them.
+fn write_changes(out: &mut Vec<u8>, mutations: &[Mutation], steps: &[StepAt]) {
+    member(out, "mutations");
+    out.push(b'[');
+    let mut steps = steps.iter().peekable();
+    let mut is_first = true;
+    let mut next = |out: &mut Vec<u8>| {
+        if !std::mem::replace(&mut is_first, false) {
+            out.push(b',');
+        }
+    };
+    for (index, mutation) in mutations.iter().enumerate() {
+        while let Some(step) = steps.next_if(|step| step.before <= index) {
+            next(out);
+            element_json::write_op(out, &step.key, &step.step);
+        }
+        next(out);
+        write_mutation(out, mutation);
+    }
+    for step in steps {
+        next(out);
+        element_json::write_op(out, &step.key, &step.step);
+    }
+    out.push(b']');
+}
+
 /// The body that [`parse`] reads back: what a client sends.
 ///
 /// Ids of tokens are text on the wire; bytes that are not UTF-8 are replaced.
 pub fn render(request: &CommitRequest) -> Vec<u8> {
     let mut out = vec![b'{'];
     write_array(&mut out, "checks", &request.commit.checks, write_check);
-    write_array(&mut out, "mutations", &request.commit.mutations, write_mutation);
+    write_changes(&mut out, &request.commit.mutations, &request.steps);
     if !request.enqueues.is_empty() {
         write_array(&mut out, "enqueues", &request.enqueues, queue_json::write_enqueue);
     }
@@ -587,6 +662,7 @@ fn stamp_member(out: &mut Vec<u8>, name: &str, stamp: Option<Versionstamp>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::element_json::tests::step;
     use orcharddb::{DurationMs, IntoKey, Key, UnixMillis};
     use proptest::prelude::*;
 
@@ -717,6 +793,7 @@ mod tests {
         fn commits_come_back(
             mutations in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..9), operation()), 0..5),
             checks in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..9), any::<Option<u64>>()), 0..3),
+            steps in prop::collection::vec((0..6_usize, prop::collection::vec(any::<u8>(), 0..9), step()), 0..4),
         ) {
             let space = SpaceId::DEFAULT;
             let mut commit = Commit::new();
@@ -726,7 +803,14 @@ mod tests {
             for (key, operation) in mutations {
                 commit = commit.mutate(space, Key::new(key).expect("short"), operation);
             }
-            let request = CommitRequest { commit, enqueues: Vec::new(), durability: Some(Durability::None), return_values: true };
+            let at = |(before, key, step): (usize, Vec<u8>, Step)| {
+                StepAt { before: before.min(commit.mutations.len()), key: Key::new(key).expect("short"), step }
+            };
+            let mut steps: Vec<_> = steps.into_iter().map(at).collect();
+            steps.sort_by_key(|step| step.before);
+            let request = CommitRequest {
+                commit, steps, enqueues: Vec::new(), durability: Some(Durability::None), return_values: true,
+            };
             let body = render(&request);
             prop_assert_eq!(parse(&body).expect("a commit"), request, "{}", String::from_utf8_lossy(&body));
         }

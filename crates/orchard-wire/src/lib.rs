@@ -10,6 +10,7 @@
 
 pub mod batch_json;
 pub mod commit_json;
+pub mod commit_steps;
 pub mod cursor;
 pub mod duration;
 pub mod element_json;

@@ -283,3 +283,40 @@ fn what_a_commit_deletes_and_writes_again_stays() -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// A commit with steps is done once for its token, over a restart too, whatever it would come to by now.
+#[test]
+fn a_token_of_steps_is_remembered() -> Result<(), Error> {
+    use orcharddb::collection::Step;
+    use orcharddb::{Change, Commit, SteppedCommit, Token, TokenError};
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let db = Db::open(dir.path()).expect("opens");
+    let key = Db::key("list")?;
+    let deadline = UnixMillis(db.snapshot().time().0 + 3_600_000);
+    let commit = |number: i64, step: Step| SteppedCommit {
+        checks: Vec::new(),
+        changes: vec![
+            Change::Mutation(
+                Commit::new().set(SpaceId::DEFAULT, Db::key("n").expect("short"), number).mutations.remove(0),
+            ),
+            Change::Step(SpaceId::DEFAULT, key.clone(), step),
+        ],
+        token: Some(Token { id: "token".into(), deadline }),
+    };
+    let (_, pending) = db.commit_stepped(&commit(1, Step::Append(vec!["a".into()])))?;
+    let first = pending.wait()?;
+    db.put("list", "no list any more")?;
+    db.close()?;
+    drop(db);
+    let db = Db::open(dir.path()).expect("opens again");
+    let (outcome, pending) = db.commit_stepped(&commit(1, Step::Append(vec!["a".into()])))?;
+    let again = pending.wait()?;
+    assert!(again.repeated && outcome.is_ok_and(|stepped| stepped.is_empty()));
+    assert_eq!(again.versionstamp, first.versionstamp);
+    assert_eq!(db.get("list")?.map(|entry| entry.value), Some("no list any more".into()));
+    for other in [commit(2, Step::Append(vec!["a".into()])), commit(1, Step::Append(vec!["b".into()]))] {
+        let (_, pending) = db.commit_stepped(&other)?;
+        assert!(matches!(pending.wait(), Err(CommitError::Token(TokenError::OtherContent))));
+    }
+    Ok(())
+}

@@ -12,8 +12,11 @@ use hyper::{Method, StatusCode};
 use lines::Lines;
 use orchard_wire::batch_json::{self, BatchOperation};
 use orchard_wire::commit_json::{self, CommitRequest};
+use orchard_wire::commit_steps;
+use orchard_wire::element_json;
 use orchard_wire::moment::Moment;
 use orchard_wire::{Kind, Problem, entry_json, media, percent, rfc3339, value_json};
+use orcharddb::collection::Stepped;
 use orcharddb::{
     CheckFailure, Commit, Committed, Entry, Expiry, Key, KeyRange, ScanOptions, Versionstamp, tuple,
 };
@@ -98,9 +101,22 @@ impl Remote {
             durability: options.durability,
             ..CommitRequest::default()
         };
-        let body = Bytes::from(commit_json::render(&request));
-        match self.http.ask_json(Method::POST, &self.query().path("/v1/commit"), body).await {
-            Ok(json) => parse_committed(&json).ok_or_else(|| self.http.foreign("the commit has no place")),
+        Ok(self.commit_stepped(&request).await?.0)
+    }
+
+    pub(crate) async fn commit_stepped(
+        &self,
+        request: &CommitRequest,
+    ) -> Result<(Committed, Vec<Stepped>), ClientError> {
+        let body = Bytes::from(commit_json::render(request));
+        match self.http.ask(Method::POST, &self.query().path("/v1/commit"), body).await {
+            Ok(body) => {
+                let json = serde_json::from_slice(&body).map_err(|error| self.http.foreign(error))?;
+                let committed = parse_committed(&json);
+                let committed = committed.ok_or_else(|| self.http.foreign("the commit has no place"))?;
+                let stepped = commit_steps::parse_results(&body).map_err(|error| self.http.foreign(error))?;
+                Ok((committed, stepped))
+            }
             Err(ClientError::Refused(problem)) if problem.kind == Kind::CheckFailed => {
                 Err(ClientError::CheckFailed(failures(&problem)))
             }
@@ -179,7 +195,7 @@ impl Remote {
         let body = Bytes::from(batch_json::render(operations));
         let body = self.http.ask(Method::POST, &self.query().path("/v1/batch"), body).await?;
         let foreign = |error: serde_json::Error| self.http.foreign(error);
-        let mut reply: BTreeMap<String, Vec<BTreeMap<String, Box<RawValue>>>> =
+        let mut reply: BTreeMap<String, Vec<Box<RawValue>>> =
             serde_json::from_slice(&body).map_err(foreign)?;
         let results = reply.remove("results").unwrap_or_default();
         if results.len() != operations.len() {
@@ -240,10 +256,9 @@ pub(crate) fn record_to_entry(record: entry_json::Record) -> Result<Entry, Strin
     })
 }
 
-fn parse_result(
-    operation: &BatchOperation,
-    result: &BTreeMap<String, Box<RawValue>>,
-) -> Option<Result<BatchResult, Problem>> {
+fn parse_result(operation: &BatchOperation, result: &RawValue) -> Option<Result<BatchResult, Problem>> {
+    let whole = result.get().as_bytes();
+    let result: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(whole).ok()?;
     let text = |name: &str| serde_json::from_str::<String>(result.get(name)?.get()).ok();
     if let Some(code) = text("code") {
         let kind = Kind::from_code(&code)?;
@@ -253,7 +268,13 @@ fn parse_result(
         return Some(Err(Problem::new(kind, text("detail").unwrap_or_default())));
     }
     let versionstamp = text("versionstamp")?.parse().ok()?;
-    let BatchOperation::Get(key) = operation else { return Some(Ok(BatchResult::Written(versionstamp))) };
+    let key = match operation {
+        BatchOperation::Get(key) => key,
+        BatchOperation::Write(..) => return Some(Ok(BatchResult::Written(versionstamp))),
+        BatchOperation::Step(..) => {
+            return Some(Ok(BatchResult::Stepped(versionstamp, element_json::parse_stepped(whole).ok()?)));
+        }
+    };
     let value_type = entry_json::value_type(&text("type")?).ok()?;
     let value = value_json::parse_shown(result.get("value")?.get().as_bytes(), value_type).ok()?;
     let expires_at = match text("expires_at") {

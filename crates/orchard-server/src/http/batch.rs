@@ -14,7 +14,9 @@ use hyper::Response;
 use hyper::header::{CONTENT_TYPE, HeaderValue, VARY};
 use hyper::http::request::Parts;
 use orchard_wire::batch_json::{self, BatchOperation};
+use orchard_wire::element_json::Verb;
 use orchard_wire::{Kind, Problem, media};
+use orcharddb::collection::{Step, Stepped};
 use orcharddb::{Commit, Durability, Entry, Key, Mutation, Operation, Pending};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -80,6 +82,7 @@ pub(super) async fn handle(
 enum Slot {
     Done(Vec<u8>),
     Written(Pending, Bytes, usize),
+    Stepped(Pending, Bytes, Verb, Stepped),
 }
 
 /// The operations between those that are read and those whose results are written.
@@ -106,6 +109,34 @@ impl Batch {
         let space = self.session.space_for_write(self.db.as_deref())?;
         let commit = Commit { mutations: vec![Mutation { space, key, operation }], ..Commit::new() };
         Ok((self.session.server().db.submit(&commit, self.durability), commit.size_bytes()))
+    }
+
+    /// Changes a collection in the log's order.
+    async fn step(&self, key: Key, step: Step) -> Result<(Pending, Verb, Stepped), Problem> {
+        let space = self.session.space_for_write(self.db.as_deref())?;
+        let (db, durability) = (self.session.server().db.clone(), self.durability);
+        let verb = Verb::of(&step);
+        let elements = step.elements();
+        let run = move || {
+            let ((outcome, is_read_only), pending) = db.exclusive(|tx| {
+                let outcome = tx.step_in(space, key.clone(), &step);
+                if outcome.is_err() {
+                    tx.clear();
+                }
+                Ok::<_, orcharddb::Error>((outcome, tx.is_read_only()))
+            })?;
+            // What has changed nothing rests on what others wrote.
+            let pending = if is_read_only { pending } else { pending.with_durability(durability) };
+            Ok((pending, outcome))
+        };
+        let (pending, outcome) = work(if elements > TURN_OPERATIONS { usize::MAX } else { 0 }, run).await?;
+        match outcome {
+            Ok(stepped) => Ok((pending, verb, stepped)),
+            Err(error) => {
+                self.session.acknowledged(pending).await?;
+                Err(error.into())
+            }
+        }
     }
 
     async fn run_all(
@@ -168,6 +199,14 @@ impl<'a> Flight<'a> {
                 }
                 Err(problem) => done(|out| batch_json::write_problem(out, &problem)),
             },
+            Ok(BatchOperation::Step(key, step)) => match self.batch.step(key.clone(), step).await {
+                Ok((pending, verb, stepped)) => {
+                    let key = key.into_bytes();
+                    *self.keys.entry(key.clone()).or_default() += 1;
+                    Slot::Stepped(pending, key, verb, stepped)
+                }
+                Err(problem) => done(|out| batch_json::write_problem(out, &problem)),
+            },
         };
         self.bytes += slot.bytes();
         self.slots.push_back(slot);
@@ -194,12 +233,16 @@ impl<'a> Flight<'a> {
                         Ok(done) => batch_json::write_written(&mut self.piece, done.versionstamp),
                         Err(error) => batch_json::write_problem(&mut self.piece, &error.into()),
                     }
-                    if let Some(times) = self.keys.get_mut(&key) {
-                        *times -= 1;
-                        if *times == 0 {
-                            self.keys.remove(&key);
+                    self.forget(&key);
+                }
+                Slot::Stepped(pending, key, verb, stepped) => {
+                    match self.batch.session.acknowledged(pending).await {
+                        Ok(done) => {
+                            batch_json::write_stepped(&mut self.piece, done.versionstamp, verb, &stepped);
                         }
+                        Err(error) => batch_json::write_problem(&mut self.piece, &error.into()),
                     }
+                    self.forget(&key);
                 }
             }
             self.results += 1;
@@ -211,6 +254,16 @@ impl<'a> Flight<'a> {
             }
         }
         Ok(())
+    }
+
+    /// One of the slots that write a key is done.
+    fn forget(&mut self, key: &Bytes) {
+        if let Some(times) = self.keys.get_mut(key) {
+            *times -= 1;
+            if *times == 0 {
+                self.keys.remove(key);
+            }
+        }
     }
 
     async fn send(&mut self) -> Result<(), Problem> {
@@ -254,6 +307,10 @@ impl Slot {
         match self {
             Slot::Done(result) => result.len(),
             Slot::Written(_, _, bytes) => *bytes,
+            Slot::Stepped(_, key, _, stepped) => {
+                let values = stepped.values.iter().map(|value| value.data.len());
+                key.len() + values.sum::<usize>() + std::mem::size_of::<Slot>()
+            }
         }
     }
 }

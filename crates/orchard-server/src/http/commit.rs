@@ -5,8 +5,10 @@ use crate::http::{Body, Session, collections, reply};
 use hyper::Response;
 use hyper::header::{CONTENT_TYPE, ETAG};
 use hyper::http::request::Parts;
-use orchard_wire::{Kind, Problem, commit_json, etag, media};
-use orcharddb::{Check, CheckFailure, Commit, CommitError, Entry};
+use orchard_wire::commit_json::CommitRequest;
+use orchard_wire::{Kind, Problem, commit_json, commit_steps, etag, media};
+use orcharddb::{Check, CheckFailure, Commit, CommitError, Entry, SpaceId};
+use std::sync::Arc;
 
 /// Longest body: a commit of the largest size in base64, and room for its JSON.
 pub(super) const BODY_SIZE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -36,7 +38,11 @@ pub(super) async fn handle(
     let bytes = body.bytes.clone();
     let request = work(bytes.len(), move || commit_json::parse(&bytes)).await?;
     let (durability, return_values) = (request.durability, request.return_values);
-    let commit = request.in_database(session.space_for_write(db.as_deref())?)?;
+    let space = session.space_for_write(db.as_deref())?;
+    if !request.steps.is_empty() {
+        return stepped(session, request, space).await;
+    }
+    let commit = request.in_database(space)?;
     match session.commit(&commit, durability).await {
         Ok(committed) => {
             let mut response = reply::json(commit_json::render_reply(&committed));
@@ -50,6 +56,44 @@ pub(super) async fn handle(
         Err(error) => Err(error.into()),
     }
 }
+
+/// A commit with changes of collections: a transaction under the commit lock.
+async fn stepped(
+    session: &Session,
+    request: CommitRequest,
+    space: SpaceId,
+) -> Result<Response<Body>, Problem> {
+    let (durability, return_values) = (request.durability, request.return_values);
+    let expected = commit_steps::expected(&request.steps);
+    let commit = Arc::new(request.stepped_in(space)?);
+    session.settle().await?;
+    let database = session.server().db.clone();
+    let run = {
+        let commit = commit.clone();
+        move || Ok(database.commit_stepped(&commit)?)
+    };
+    let elements = commit.changes.len();
+    let (outcome, pending) = work(if elements > STEPS_HERE_MAX { usize::MAX } else { 0 }, run).await?;
+    // What was refused rests on what others wrote.
+    let pending = if outcome.is_ok() { pending.with_durability(durability) } else { pending };
+    let committed = match session.acknowledged(pending).await {
+        Ok(committed) => committed,
+        Err(CommitError::CheckFailed(failures)) => {
+            let commit = Commit { checks: commit.checks.clone(), ..Commit::new() };
+            let found = if return_values { values(session, &commit, &failures)? } else { Vec::new() };
+            return Err(commit_json::check_failed(&commit, &failures, &found));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let stepped =
+        outcome.map_err(|(index, error)| Problem::from(error).at(format_args!("mutations[{index}]")))?;
+    let mut response = reply::json(commit_steps::render_stepped(&committed, &expected, &stepped));
+    reply::set(&mut response, ETAG, &etag::render(committed.versionstamp));
+    Ok(response)
+}
+
+/// Changes that are done right away; more of them where blocking is allowed.
+const STEPS_HERE_MAX: usize = 100;
 
 /// Values of a refusal have this many bytes together; the ones behind are left out.
 const RETURNED_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -9,7 +9,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response};
 use orchard_wire::element_json::{self, Shape, Verb};
 use orchard_wire::query::Parameters;
-use orchard_wire::{Kind, Problem, commit_json, entry_json, etag, media, value_json};
+use orchard_wire::{Kind, Problem, batch_json, commit_json, entry_json, etag, media, value_json};
 use orcharddb::collection::{Chunks, Elements, Look, Step};
 use orcharddb::{Expiry, Key, Snapshot, SpaceId, Value, ValueType, limits};
 
@@ -51,7 +51,7 @@ pub(super) async fn change(
     let committed = session.acknowledged(pending).await?;
     let stepped = outcome?;
     if verb.is_pop() && stepped.changed == 0 {
-        return Err(Problem::new(Kind::KeyNotFound, "there is no element under this key"));
+        return Err(batch_json::nothing_to_pop());
     }
     let mut out = commit_json::render_reply(&committed);
     out.pop();

@@ -13,6 +13,7 @@ mod common;
 
 mod batches;
 mod collections;
+mod commit_steps;
 mod commits;
 mod databases;
 mod documents;

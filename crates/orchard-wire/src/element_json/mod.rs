@@ -11,12 +11,14 @@ mod step;
 pub use found::{Page, parse_page, write_elements, write_page};
 pub(crate) use found::{parse_elements, write_own_elements};
 pub use look::{render_look, take_look};
-pub use step::{parse_step, parse_stepped, render_step, step_of_value, write_stepped};
+pub(crate) use step::{Parts, parse_parts, write_op};
+pub use step::{check_single, parse_step, parse_stepped, render_step, step_of_value, write_stepped};
 
 use crate::json_text;
 use crate::problem::{Kind, Problem};
 use crate::value_json;
 use bytes::Bytes;
+use orcharddb::collection::Step;
 use orcharddb::{Value, ValueType};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -142,6 +144,61 @@ impl Verb {
         }
     }
 
+    /// What a step does.
+    pub const fn of(step: &Step) -> Verb {
+        match step {
+            Step::Append(_) => Verb::Append,
+            Step::Prepend(_) => Verb::Prepend,
+            Step::PopFirst(_) => Verb::PopFirst,
+            Step::PopLast(_) => Verb::PopLast,
+            Step::SetFields(_) => Verb::SetFields,
+            Step::DeleteFields(_) => Verb::DeleteFields,
+            Step::SumField(..) => Verb::SumField,
+            Step::ExpireFields(..) => Verb::ExpireFields,
+            Step::AddMembers(_) => Verb::AddMembers,
+            Step::RemoveMembers(_) => Verb::RemoveMembers,
+            Step::ExpireMembers(..) => Verb::ExpireMembers,
+            Step::AddScored(_) => Verb::AddScored,
+            Step::RemoveScored(_) => Verb::RemoveScored,
+            Step::ExpireScored(..) => Verb::ExpireScored,
+            Step::SumScore(..) => Verb::SumScore,
+            Step::PopLowest(_) => Verb::PopLowest,
+            Step::PopHighest(_) => Verb::PopHighest,
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Verb; 17] = [
+        Verb::Append,
+        Verb::Prepend,
+        Verb::PopFirst,
+        Verb::PopLast,
+        Verb::SetFields,
+        Verb::DeleteFields,
+        Verb::SumField,
+        Verb::ExpireFields,
+        Verb::AddMembers,
+        Verb::RemoveMembers,
+        Verb::ExpireMembers,
+        Verb::AddScored,
+        Verb::RemoveScored,
+        Verb::ExpireScored,
+        Verb::SumScore,
+        Verb::PopLowest,
+        Verb::PopHighest,
+    ];
+
+    /// Its name as the `op` of a commit or batch: `hash_set`.
+    pub fn op(self) -> String {
+        format!("{}_{}", self.shape().value_type().name(), self.name())
+    }
+
+    /// The verb of an `op`.
+    pub fn of_op(op: &str) -> Option<Verb> {
+        let (shape, name) = op.split_once('_')?;
+        Verb::ALL.into_iter().find(|verb| verb.name() == name && verb.shape().value_type().name() == shape)
+    }
+
     /// Whether it takes an element out, so that there has to be one.
     pub const fn is_pop(self) -> bool {
         matches!(self, Verb::PopFirst | Verb::PopLast | Verb::PopLowest | Verb::PopHighest)
@@ -237,4 +294,4 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,6 +1,6 @@
 //! The bodies of changes, and what they answer.
 
-use super::{Pairs, Shape, Verb, bad, parse_name, parse_score, write_name, write_score};
+use super::{Pairs, Verb, bad, parse_name, parse_score, write_name, write_score};
 use crate::commit_json::{self, Items};
 use crate::json_text::{self, Object};
 use crate::problem::Problem;
@@ -11,20 +11,30 @@ use orcharddb::{Expiry, LimitError, Value, limits};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// `{"fields": [name, ..]}`, `{"fields": {name: value}}` or `{"fields": [{"field", "value", "type"?, "ttl"? or "expires_at"?}]}`
-#[derive(Deserialize)]
+/// What a change says beside its key. `fields` is `[name, ..]`, `{name: value}` or
+/// `[{"field", "value", "type"?, "ttl"? or "expires_at"?}]`; `members` is `[name, ..]`, `{name: score}` or
+/// `[{"member", "score"?, "ttl"? or "expires_at"?}]`. Which of them it has to say is a matter of its verb.
+#[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
-struct FieldsJson<'a> {
+pub(crate) struct Parts<'a> {
     #[serde(borrow)]
-    fields: &'a RawValue,
-}
-
-/// `{"members": [name, ..]}`, `{"members": {name: score}}` or `{"members": [{"member", "score"?, "ttl"? or "expires_at"?}]}`
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MembersJson<'a> {
+    pub(crate) fields: Option<&'a RawValue>,
     #[serde(borrow)]
-    members: &'a RawValue,
+    pub(crate) members: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) field: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) member: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) by: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "crate::commit_json::present")]
+    pub(crate) value: Option<&'a RawValue>,
+    #[serde(rename = "type", default)]
+    pub(crate) value_type: Option<String>,
+    #[serde(default)]
+    pub(crate) ttl: Option<String>,
+    #[serde(default)]
+    pub(crate) expires_at: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -65,54 +75,6 @@ struct SetMemberJson<'a> {
     ttl: Option<String>,
     #[serde(default)]
     expires_at: Option<String>,
-}
-
-/// Which elements are to expire when; with neither time they stay.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ExpireJson<'a> {
-    #[serde(borrow)]
-    fields: Option<&'a RawValue>,
-    #[serde(borrow)]
-    members: Option<&'a RawValue>,
-    #[serde(default)]
-    ttl: Option<String>,
-    #[serde(default)]
-    expires_at: Option<String>,
-}
-
-impl ExpireJson<'_> {
-    fn parse(self, shape: Shape) -> Result<(Vec<Bytes>, Expiry), Problem> {
-        let expiry = commit_json::parse_expiry(self.ttl.as_deref(), self.expires_at.as_deref())?;
-        let (what, wanted, other) = match shape {
-            Shape::Hash => ("fields", self.fields, self.members),
-            _ => ("members", self.members, self.fields),
-        };
-        match (wanted, other) {
-            (Some(raw), None) => Ok((names(what, raw)?, expiry)),
-            _ => Err(bad(format!("not such a change: it names {what}"))),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SumFieldJson<'a> {
-    #[serde(borrow)]
-    field: &'a RawValue,
-    #[serde(borrow)]
-    by: Option<&'a RawValue>,
-    #[serde(rename = "type", default)]
-    value_type: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SumScoreJson<'a> {
-    #[serde(borrow)]
-    member: &'a RawValue,
-    #[serde(borrow)]
-    by: Option<&'a RawValue>,
 }
 
 fn read<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Problem> {
@@ -219,41 +181,111 @@ pub fn step_of_value(at_end: bool, value: Value) -> Step {
 /// # Ok::<(), orchard_wire::Problem>(())
 /// ```
 pub fn parse_step(verb: Verb, body: &[u8]) -> Result<Step, Problem> {
+    match verb {
+        Verb::Append | Verb::Prepend => Ok(step_of_value(verb == Verb::Append, value_json::parse(body)?)),
+        _ if verb.is_pop() => parse_parts(verb, &Parts::default()),
+        _ => parse_parts(verb, &read::<Parts<'_>>(body)?),
+    }
+}
+
+/// The change of a verb and what is said beside it.
+///
+/// # Errors
+/// As [`parse_step`].
+pub(crate) fn parse_parts(verb: Verb, parts: &Parts<'_>) -> Result<Step, Problem> {
+    let allowed: &[&str] = match verb {
+        Verb::Append | Verb::Prepend => &["value", "type"],
+        Verb::PopFirst | Verb::PopLast | Verb::PopLowest | Verb::PopHighest => &[],
+        Verb::SetFields | Verb::DeleteFields => &["fields"],
+        Verb::SumField => &["field", "by", "type"],
+        Verb::ExpireFields => &["fields", "ttl", "expires_at"],
+        Verb::AddMembers | Verb::RemoveMembers | Verb::AddScored | Verb::RemoveScored => &["members"],
+        Verb::SumScore => &["member", "by"],
+        Verb::ExpireMembers | Verb::ExpireScored => &["members", "ttl", "expires_at"],
+    };
+    for (given, name) in [
+        (parts.fields.is_some(), "fields"),
+        (parts.members.is_some(), "members"),
+        (parts.field.is_some(), "field"),
+        (parts.member.is_some(), "member"),
+        (parts.by.is_some(), "by"),
+        (parts.value.is_some(), "value"),
+        (parts.value_type.is_some(), "type"),
+        (parts.ttl.is_some(), "ttl"),
+        (parts.expires_at.is_some(), "expires_at"),
+    ] {
+        if given && !allowed.contains(&name) {
+            return Err(bad(format!("not such a change: {} has no {name}", verb.op())));
+        }
+    }
+    let needed = |what: &str| bad(format!("not such a change: {} needs {what}", verb.op()));
+    let needed_fields = || parts.fields.ok_or_else(|| needed("fields"));
+    let needed_members = || parts.members.ok_or_else(|| needed("members"));
+    let expiry = || commit_json::parse_expiry(parts.ttl.as_deref(), parts.expires_at.as_deref());
     Ok(match verb {
-        Verb::Append | Verb::Prepend => step_of_value(verb == Verb::Append, value_json::parse(body)?),
+        Verb::Append | Verb::Prepend => {
+            let raw = parts.value.ok_or_else(|| needed("a value"))?;
+            step_of_value(verb == Verb::Append, value(raw, parts.value_type.as_deref())?)
+        }
         Verb::PopFirst => Step::PopFirst(1),
         Verb::PopLast => Step::PopLast(1),
         Verb::PopLowest => Step::PopLowest(1),
         Verb::PopHighest => Step::PopHighest(1),
-        Verb::SetFields => Step::SetFields(fields(read::<FieldsJson<'_>>(body)?.fields)?),
-        Verb::DeleteFields => Step::DeleteFields(names("fields", read::<FieldsJson<'_>>(body)?.fields)?),
+        Verb::SetFields => Step::SetFields(fields(needed_fields()?)?),
+        Verb::DeleteFields => Step::DeleteFields(names("fields", needed_fields()?)?),
+        Verb::ExpireFields => Step::ExpireFields(names("fields", needed_fields()?)?, expiry()?),
         Verb::SumField => {
-            let json = read::<SumFieldJson<'_>>(body)?;
-            let by = json.by.map(|by| value(by, json.value_type.as_deref())).transpose()?;
-            Step::SumField(parse_name(json.field)?, by.unwrap_or_else(|| Value::from(1_i64)))
+            let by = parts.by.map(|by| value(by, parts.value_type.as_deref())).transpose()?;
+            let field = parse_name(parts.field.ok_or_else(|| needed("a field"))?)?;
+            Step::SumField(field, by.unwrap_or_else(|| Value::from(1_i64)))
         }
-        Verb::AddMembers => Step::AddMembers(members(read::<MembersJson<'_>>(body)?.members)?),
-        Verb::RemoveMembers => Step::RemoveMembers(names("members", read::<MembersJson<'_>>(body)?.members)?),
-        Verb::AddScored => Step::AddScored(scored(read::<MembersJson<'_>>(body)?.members)?),
-        Verb::RemoveScored => Step::RemoveScored(names("members", read::<MembersJson<'_>>(body)?.members)?),
-        Verb::ExpireFields => {
-            let (names, expiry) = read::<ExpireJson<'_>>(body)?.parse(Shape::Hash)?;
-            Step::ExpireFields(names, expiry)
-        }
-        Verb::ExpireMembers => {
-            let (names, expiry) = read::<ExpireJson<'_>>(body)?.parse(Shape::Set)?;
-            Step::ExpireMembers(names, expiry)
-        }
-        Verb::ExpireScored => {
-            let (names, expiry) = read::<ExpireJson<'_>>(body)?.parse(Shape::ZSet)?;
-            Step::ExpireScored(names, expiry)
-        }
+        Verb::AddMembers => Step::AddMembers(members(needed_members()?)?),
+        Verb::RemoveMembers => Step::RemoveMembers(names("members", needed_members()?)?),
+        Verb::ExpireMembers => Step::ExpireMembers(names("members", needed_members()?)?, expiry()?),
+        Verb::AddScored => Step::AddScored(scored(needed_members()?)?),
+        Verb::RemoveScored => Step::RemoveScored(names("members", needed_members()?)?),
+        Verb::ExpireScored => Step::ExpireScored(names("members", needed_members()?)?, expiry()?),
         Verb::SumScore => {
-            let json = read::<SumScoreJson<'_>>(body)?;
-            let by = json.by.map(parse_score).transpose()?;
-            Step::SumScore(parse_name(json.member)?, by.unwrap_or(1.0))
+            let by = parts.by.map(parse_score).transpose()?;
+            Step::SumScore(parse_name(parts.member.ok_or_else(|| needed("a member"))?)?, by.unwrap_or(1.0))
         }
     })
+}
+
+/// Whether a change has a form on the wire: a list's puts in or takes out one element, as every pop does.
+///
+/// # Errors
+/// [`LimitError`]
+pub fn check_single(step: &Step) -> Result<(), LimitError> {
+    let number = match step {
+        Step::Append(_) | Step::Prepend(_) => step.elements(),
+        Step::PopFirst(number)
+        | Step::PopLast(number)
+        | Step::PopLowest(number)
+        | Step::PopHighest(number) => usize::try_from(*number).unwrap_or(usize::MAX),
+        _ => 1,
+    };
+    LimitError::check("list_step_elements", 1, number)
+}
+
+/// Appends a change as a commit or batch has it: `{"op", "key", ..}`.
+pub(crate) fn write_op(out: &mut Vec<u8>, key: &[u8], step: &Step) {
+    let (verb, body) = render_step(step);
+    out.extend_from_slice(format!("{{\"op\":\"{}\",\"key\":", verb.op()).as_bytes());
+    entry_json::write_key(out, key);
+    match step {
+        Step::Append(values) | Step::Prepend(values) => {
+            out.extend_from_slice(b",\"value\":");
+            out.extend_from_slice(&body);
+            values.first().into_iter().for_each(|value| write_type(out, value));
+            out.push(b'}');
+        }
+        _ if verb.is_pop() => out.push(b'}'),
+        _ => {
+            out.push(b',');
+            out.extend_from_slice(body.get(1..).unwrap_or_default());
+        }
+    }
 }
 
 fn array<T>(out: &mut Vec<u8>, name: &str, items: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
@@ -325,29 +357,15 @@ pub fn render_step(step: &Step) -> (Verb, Vec<u8>) {
         values.first().into_iter().for_each(|value| value_json::write(out, value));
     };
     let name = |out: &mut Vec<u8>, name: &Bytes| write_name(out, name);
-    let verb = match step {
-        Step::Append(values) => {
-            one(&mut out, values);
-            Verb::Append
-        }
-        Step::Prepend(values) => {
-            one(&mut out, values);
-            Verb::Prepend
-        }
-        Step::PopFirst(_) => Verb::PopFirst,
-        Step::PopLast(_) => Verb::PopLast,
-        Step::PopLowest(_) => Verb::PopLowest,
-        Step::PopHighest(_) => Verb::PopHighest,
+    match step {
+        Step::Append(values) | Step::Prepend(values) => one(&mut out, values),
+        Step::PopFirst(_) | Step::PopLast(_) | Step::PopLowest(_) | Step::PopHighest(_) => {}
         Step::SetFields(fields) => {
             array(&mut out, "fields", fields, |out, (name, value, expiry)| {
                 write_field(out, name, value, *expiry, value_json::write_own);
             });
-            Verb::SetFields
         }
-        Step::DeleteFields(names) => {
-            array(&mut out, "fields", names, name);
-            Verb::DeleteFields
-        }
+        Step::DeleteFields(names) => array(&mut out, "fields", names, name),
         Step::SumField(field, by) => {
             out.extend_from_slice(b"{\"field\":");
             write_name(&mut out, field);
@@ -355,37 +373,19 @@ pub fn render_step(step: &Step) -> (Verb, Vec<u8>) {
             value_json::write(&mut out, by);
             write_type(&mut out, by);
             out.push(b'}');
-            Verb::SumField
         }
-        Step::ExpireFields(names, expiry) => {
-            expire(&mut out, "fields", names, *expiry);
-            Verb::ExpireFields
-        }
-        Step::ExpireMembers(names, expiry) => {
+        Step::ExpireFields(names, expiry) => expire(&mut out, "fields", names, *expiry),
+        Step::ExpireMembers(names, expiry) | Step::ExpireScored(names, expiry) => {
             expire(&mut out, "members", names, *expiry);
-            Verb::ExpireMembers
-        }
-        Step::ExpireScored(names, expiry) => {
-            expire(&mut out, "members", names, *expiry);
-            Verb::ExpireScored
         }
         Step::AddMembers(members) => {
             array(&mut out, "members", members, |out, (name, expiry)| write_member(out, name, *expiry));
-            Verb::AddMembers
         }
-        Step::RemoveMembers(names) => {
-            array(&mut out, "members", names, name);
-            Verb::RemoveMembers
-        }
+        Step::RemoveMembers(names) | Step::RemoveScored(names) => array(&mut out, "members", names, name),
         Step::AddScored(members) => {
             array(&mut out, "members", members, |out, (name, score, expiry)| {
                 write_scored(out, name, *score, *expiry);
             });
-            Verb::AddScored
-        }
-        Step::RemoveScored(names) => {
-            array(&mut out, "members", names, name);
-            Verb::RemoveScored
         }
         Step::SumScore(member, by) => {
             out.extend_from_slice(b"{\"member\":");
@@ -393,10 +393,9 @@ pub fn render_step(step: &Step) -> (Verb, Vec<u8>) {
             out.extend_from_slice(b",\"by\":");
             write_score(&mut out, *by);
             out.push(b'}');
-            Verb::SumScore
         }
-    };
-    (verb, out)
+    }
+    (Verb::of(step), out)
 }
 
 /// Appends the members of a reply that say what a change did, each with a comma before it.

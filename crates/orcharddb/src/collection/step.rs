@@ -47,6 +47,30 @@ pub enum Step {
     PopHighest(u64),
 }
 
+impl Step {
+    /// Elements that it names, or takes out at most; at least one.
+    pub fn elements(&self) -> usize {
+        let number = match self {
+            Step::Append(values) | Step::Prepend(values) => values.len(),
+            Step::PopFirst(number)
+            | Step::PopLast(number)
+            | Step::PopLowest(number)
+            | Step::PopHighest(number) => usize::try_from(*number).unwrap_or(usize::MAX),
+            Step::SetFields(fields) => fields.len(),
+            Step::AddMembers(members) => members.len(),
+            Step::AddScored(members) => members.len(),
+            Step::DeleteFields(names)
+            | Step::RemoveMembers(names)
+            | Step::RemoveScored(names)
+            | Step::ExpireFields(names, _)
+            | Step::ExpireMembers(names, _)
+            | Step::ExpireScored(names, _) => names.len(),
+            Step::SumField(..) | Step::SumScore(..) => 1,
+        };
+        number.max(1)
+    }
+}
+
 /// What a [`Step`] did.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Stepped {

@@ -9,6 +9,7 @@ mod names;
 mod overlay;
 mod pipeline;
 mod run;
+mod stepped;
 mod writes;
 
 use crate::error::Error;
@@ -28,6 +29,7 @@ pub use pipeline::{Names, Pipeline, View};
 pub(crate) use run::{exclusive, transact};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+pub use stepped::{Change, Outcomes, SteppedCommit};
 
 /// Reads and writes of one try of a transaction.
 ///

@@ -1,6 +1,7 @@
 //! The shapes that requests and replies share.
 
 use orchard_wire::Kind;
+use orchard_wire::element_json::Verb;
 use orcharddb::{ValueType, limits};
 use serde_json::{Value as Json, json};
 
@@ -75,6 +76,7 @@ pub(super) fn all() -> Json {
         "Committed": object(&["versionstamp", "log_time", "durability"], json!({
             "versionstamp": named("Versionstamp"), "log_time": time, "durability": named("Durability"),
             "repeated": { "type": "boolean" }, "value": named("Value"), "type": named("Type"),
+            "results": list_of(named("StepResult")),
         }), false),
         "Written": object(&["written"], json!({
             "written": { "type": "integer", "minimum": 0 }, "versionstamp": named("Versionstamp"), "log_time": time,
@@ -90,9 +92,12 @@ pub(super) fn all() -> Json {
             ],
         },
         "Mutation": object(&["op"], json!({
-            "op": { "type": "string", "enum": ["set", "delete", "delete_range", "sum", "min", "max", "set_suffix_versionstamp", "touch"] },
+            "op": { "type": "string", "enum": with_steps(&[
+                "set", "delete", "delete_range", "sum", "min", "max", "set_suffix_versionstamp", "touch",
+            ]) },
             "key": named("Key"), "range": named("Range"), "value": named("Value"), "type": named("Type"), "ttl": ttl,
             "expires_at": time, "at_least": named("Value"), "at_most": named("Value"), "clamp": { "type": "boolean" },
+            "fields": {}, "members": {}, "field": named("Name"), "member": named("Name"), "by": {},
         }), true),
         "Enqueue": object(&["queue", "payload"], json!({
             "queue": string, "payload": named("Value"), "type": named("Type"), "delay": duration, "ready_at": time,
@@ -111,8 +116,9 @@ pub(super) fn all() -> Json {
     // In two pieces: the macro cannot take all of it at once.
     let rest = json!({
         "Operation": object(&["op", "key"], json!({
-            "op": { "type": "string", "enum": ["get", "put", "delete"] }, "key": named("Key"), "value": named("Value"),
-            "type": named("Type"), "ttl": ttl, "expires_at": time,
+            "op": { "type": "string", "enum": with_steps(&["get", "put", "delete"]) }, "key": named("Key"),
+            "value": named("Value"), "type": named("Type"), "ttl": ttl, "expires_at": time,
+            "fields": {}, "members": {}, "field": named("Name"), "member": named("Name"), "by": {},
         }), true),
         "Batch": object(&["operations"], json!({ "operations": {
             "type": "array", "items": named("Operation"), "maxItems": limits::BATCH_OPERATIONS_MAX,
@@ -177,6 +183,12 @@ pub(super) fn all() -> Json {
     all
 }
 
+/// Names of operations, and those of collections.
+fn with_steps(ops: &[&str]) -> Vec<String> {
+    let steps = Verb::ALL.into_iter().map(Verb::op);
+    ops.iter().map(|op| (*op).to_owned()).chain(steps).collect()
+}
+
 /// The shapes of databases and of collections' elements.
 fn elements() -> Json {
     let count = json!({ "type": "integer", "minimum": 0 });
@@ -223,6 +235,10 @@ fn elements() -> Json {
         "score": named("Score"),
     });
     json!({
+        "StepResult": object(&["index", "length"], json!({
+            "index": count, "length": count, "added": count, "removed": count, "found": count, "value": named("Value"),
+            "type": named("Type"), "member": named("Name"), "score": named("Score"),
+        }), false),
         "Database": object(&["database"], json!({ "database": string }), true),
         "Databases": object(&["databases"], json!({ "databases": {
             "type": "array", "items": string, "minItems": 2, "maxItems": 2,

@@ -3,13 +3,14 @@
 use crate::Server;
 use crate::http::{self, Session};
 use crate::redis;
+use crate::streams::Streams;
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use orchard_wire::protocol::{Detected, FIRST_LINE_SIZE_BYTES_MAX, detect};
 use orchard_wire::{Kind, Problem, media};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Sleep, sleep, timeout};
 use tracing::{debug, info};
 
@@ -133,9 +135,18 @@ async fn serve_http2(server: &Arc<Server>, io: ClientIo, mut stopped: watch::Rec
     let session = Arc::new(Session::new(server.clone(), stopped.clone()));
     let service = service_fn(move |request| {
         let session = session.clone();
-        async move { http::handle(&session, request).await }
+        async move {
+            let answered = if http::is_brief(&request) {
+                // On the heap: what hyper wraps around it is moved about.
+                Box::pin(http::handle(&session, request)).await
+            } else {
+                Apart(tokio::spawn(async move { http::handle(&session, request).await })).await?
+            };
+            Ok::<_, JoinError>(answered.unwrap_or_else(|never| match never {}))
+        }
     });
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut streams = Streams::new();
+    let mut builder = http2::Builder::new(streams.opener());
     builder
         .timer(TokioTimer::new())
         .max_header_list_size(HEADER_SIZE_BYTES_MAX as u32)
@@ -145,14 +156,31 @@ async fn serve_http2(server: &Arc<Server>, io: ClientIo, mut stopped: watch::Rec
     let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
     let ended = tokio::select! {
         biased;
-        ended = connection.as_mut() => ended,
+        ended = poll_fn(|cx| streams.poll(connection.as_mut(), cx)) => ended,
         () = stop(&mut stopped) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            poll_fn(|cx| streams.poll(connection.as_mut(), cx)).await
         }
     };
     if let Err(error) = ended {
         debug!(%error, "an HTTP/2 connection ended early");
+    }
+}
+
+/// A request that is worked on in a task of its own, and ends with whoever waits for it.
+struct Apart<T>(JoinHandle<T>);
+
+impl<T> Future for Apart<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl<T> Drop for Apart<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

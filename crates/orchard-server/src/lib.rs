@@ -15,6 +15,7 @@ mod metrics;
 mod options;
 mod redis;
 mod snapshots;
+mod streams;
 
 pub use options::{AccessToken, PORT_DEFAULT, Secret, SecretError, ServerOptions};
 

@@ -31,6 +31,7 @@ pub(crate) use stream::{Body, Produced};
 
 use crate::kvconnect;
 use body::Incoming;
+use hyper::body::Body as _;
 use hyper::header::{ALLOW, CONTENT_LENGTH, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
@@ -39,6 +40,22 @@ use orcharddb::Key;
 use routes::{Found, Name};
 use std::convert::Infallible;
 use std::sync::Arc;
+
+/// Bodies of brief requests are at most so large.
+const BRIEF_BODY_BYTES_MAX: u64 = 16 * 1024;
+
+/// Whether a request is answered in about the time that a task of its own would cost: those of one HTTP/2 connection are
+/// then worked on one after the other.
+pub(crate) fn is_brief(request: &Request<hyper::body::Incoming>) -> bool {
+    let path = request.uri().path();
+    let is_point = path.starts_with(kvconnect::PREFIX)
+        || path.starts_with("/v1/kv/")
+            && matches!(*request.method(), Method::GET | Method::HEAD | Method::PUT | Method::DELETE);
+    let body = request.body();
+    is_point
+        && (body.is_end_stream()
+            || body.size_hint().upper().is_some_and(|bytes| bytes <= BRIEF_BODY_BYTES_MAX))
+}
 
 /// Answers one request.
 pub(crate) async fn handle(
@@ -59,7 +76,7 @@ pub(crate) async fn handle(
     tracing::debug!(method = %parts.method, path = ?parts.uri.path(), status = response.status().as_u16(), "answered");
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if parts.method == Method::HEAD {
-        let length = hyper::body::Body::size_hint(response.body()).exact();
+        let length = response.body().size_hint().exact();
         if let Some(length) = length {
             response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
         }

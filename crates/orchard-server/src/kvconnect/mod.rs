@@ -27,7 +27,7 @@ const PROTOBUF: &str = "application/x-protobuf";
 /// The default database.
 const DEFAULT_DATABASE: &str = "0";
 /// Where all but the default exchange is.
-const PREFIX: &str = "/kv-connect/";
+pub(crate) const PREFIX: &str = "/kv-connect/";
 /// The id of the database, as versions 2 and 3 send it, and as version 1 does.
 const DATABASE_ID: [HeaderName; 2] =
     [HeaderName::from_static("x-denokv-database-id"), HeaderName::from_static("x-transaction-domain-id")];

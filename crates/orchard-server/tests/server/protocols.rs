@@ -218,3 +218,49 @@ fn http_2_with_prior_knowledge() {
     });
     assert_eq!(server.db.get("k").expect("readable").expect("there").value, Value::from("two"));
 }
+
+/// A feed, large and small requests on one connection: none waits for the others to end, and a stop ends them all.
+#[test]
+fn http_2_streams_do_not_hold_each_other_up() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut server = TestServer::start(Db::open(directory.path()).expect("it opens"), options());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let stream = tokio::net::TcpStream::connect(server.address).await.expect("it listens");
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .expect("HTTP/2");
+        let connection = tokio::spawn(connection);
+        let request = |method: &str, path: &str, body: Bytes| {
+            let request = hyper::Request::builder().method(method).uri(format!("http://localhost{path}"));
+            request.body(Full::new(body)).expect("a request")
+        };
+        let feed = sender.send_request(request("GET", "/v1/changes", Bytes::new()));
+        let mut feed = feed.await.expect("a feed").into_body();
+        let large = format!(
+            "{{\"operations\": [{}]}}",
+            vec![r#"{"op": "put", "key": ["large"], "value": "x"}"#; 5_000].join(",")
+        );
+        let batch = sender.send_request(request("POST", "/v1/batch", large.into()));
+        let puts: Vec<_> = (0..64)
+            .map(|n| sender.send_request(request("PUT", &format!("/v1/kv/k{n}"), Bytes::from("v"))))
+            .collect();
+        for put in puts {
+            assert_eq!(put.await.expect("a reply").status().as_u16(), 200);
+        }
+        assert_eq!(batch.await.expect("a reply").status().as_u16(), 200);
+        let mut seen = String::new();
+        while !seen.contains("k63") {
+            let frame = feed.frame().await.expect("the feed goes on").expect("a frame");
+            seen.push_str(&String::from_utf8_lossy(&frame.into_data().expect("data")));
+        }
+        server.begin_stop();
+        // What is left of the feed, to its end.
+        feed.collect().await.expect("it ends well");
+        drop(sender);
+        let _ = connection.await;
+    });
+    assert_eq!(server.db.iter().count(), 65);
+    server.join();
+}

@@ -8,7 +8,12 @@ use hyper::header::{CONTENT_LENGTH, EXPECT};
 use hyper::http::request::Parts;
 use orchard_wire::{Kind, Problem};
 use orcharddb::{LimitError, limits};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 /// Bodies up to this size take no part of the shared memory budget.
@@ -63,7 +68,7 @@ impl Incoming {
     ) -> Result<Whole, Problem> {
         let options = &session.server().options;
         let read = self.read_within(session, name, limit);
-        match timeout(options.body_timeout, read).await {
+        match within(options.body_timeout, read).await {
             Ok(Ok(whole)) => Ok(whole),
             Ok(Err(problem)) => {
                 if problem.kind == Kind::LimitExceeded && self.is_on_its_way {
@@ -103,7 +108,7 @@ impl Incoming {
     /// The next piece, `None` at the end.
     async fn piece(&mut self, session: &Session) -> Result<Option<Bytes>, Problem> {
         loop {
-            let frame = timeout(session.server().options.stall_timeout, self.body.frame()).await;
+            let frame = within(session.server().options.stall_timeout, self.body.frame()).await;
             match frame.map_err(|_| too_slow())? {
                 None => return Ok(None),
                 Some(Ok(frame)) => {
@@ -130,6 +135,15 @@ impl Incoming {
                 None => return,
             }
         }
+    }
+}
+
+/// What comes of `future` within a time. Mostly it is there at once, and then no clock is asked.
+async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let mut future = pin!(future);
+    match poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+        Poll::Ready(outcome) => Ok(outcome),
+        Poll::Pending => timeout(limit, future).await,
     }
 }
 

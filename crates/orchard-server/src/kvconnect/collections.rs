@@ -5,13 +5,17 @@ use orcharddb::collection::{JsonLimits, to_json};
 use orcharddb::{Entry, Snapshot, SpaceId, Value, ValueType};
 use serde_json::{Map, Value as Json, json};
 
+/// Whether the entry is shown as another value than it is.
+pub(super) fn is_collection(entry: &Entry) -> bool {
+    matches!(entry.value.value_type, ValueType::List | ValueType::Hash | ValueType::Set | ValueType::ZSet)
+}
+
 /// The entry as this protocol shows it: a collection as the value that stands for it, anything else as it is.
 ///
 /// # Errors
 /// [`Kind::LimitExceeded`] if a collection is too large to be shown whole.
 pub(super) fn shown(snapshot: &Snapshot, space: SpaceId, entry: Entry) -> Result<Entry, Problem> {
-    if !matches!(entry.value.value_type, ValueType::List | ValueType::Hash | ValueType::Set | ValueType::ZSet)
-    {
+    if !is_collection(&entry) {
         return Ok(entry);
     }
     let json = to_json(snapshot.clone(), space, &entry, JsonLimits::default(), element)?;

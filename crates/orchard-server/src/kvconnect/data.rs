@@ -1,6 +1,6 @@
 //! Reads and writes: each one message in, one commit or one snapshot, one message out.
 
-use super::collections::shown;
+use super::collections::{is_collection, shown};
 use super::{PROTOBUF, refused};
 use crate::http::body::Incoming;
 use crate::http::{Body, Session, reply};
@@ -29,7 +29,17 @@ pub(super) async fn snapshot_read(
     let requests = decode_read(&body.bytes).map_err(|error| refused(&error))?;
     session.settle().await?;
     let space = session.space_for_read(Some(database))?;
-    let snapshot = session.server().db.snapshot();
+    let db = &session.server().db;
+    if let [request] = requests.as_slice()
+        && let Some(key) = request.first_key()
+    {
+        let found = db.get_in(space, key)?;
+        // One entry needs no snapshot, unless it is a collection.
+        if found.as_ref().map_or(request.is_single_key(), |entry| !is_collection(entry)) {
+            return Ok(message(encode_read(&[found.into_iter().collect()])));
+        }
+    }
+    let snapshot = db.snapshot();
     // A look at single keys is done here, ranges where blocking is allowed.
     if requests.iter().all(|request| request.first_key().is_some()) {
         return Ok(message(answer(&snapshot, space, &requests)?));
@@ -88,7 +98,7 @@ pub(super) async fn atomic_write(
     body: Incoming,
 ) -> Result<Response<Body>, Problem> {
     let body = body.read(session, "body_size_bytes", WRITE_BODY_SIZE_BYTES_MAX).await.map_err(too_large)?;
-    let now = session.server().db.snapshot().time();
+    let now = || session.server().db.snapshot().time();
     let write = decode_write(&body.bytes, SpaceId::DEFAULT, now).map_err(|error| refused(&error))?;
     let space = session.space_for_write(Some(database))?;
     let mut commit = write.commit.in_database(space);

@@ -34,7 +34,7 @@ fn write_of(mutations: Vec<pb::Mutation>) -> pb::AtomicWrite {
 }
 
 fn decoded(write: &pb::AtomicWrite) -> Result<AtomicWrite, String> {
-    decode_write(&write.encode_to_vec(), SPACE, NOW).map_err(|refused| refused.to_string())
+    decode_write(&write.encode_to_vec(), SPACE, || NOW).map_err(|refused| refused.to_string())
 }
 
 fn range(start: &[u8], end: &[u8], limit: i32) -> pb::ReadRange {
@@ -192,7 +192,7 @@ fn limits_of_writes_are_the_protocol_s() {
 fn many_parts_are_counted_before_they_are_decoded() {
     // Half a million empty mutations of two bytes each.
     let message = [0x12, 0].repeat(500_000);
-    let refused = decode_write(&message, SPACE, NOW).expect_err("too many");
+    let refused = decode_write(&message, SPACE, || NOW).expect_err("too many");
     assert!(refused.to_string().starts_with("Too many mutations"), "{refused}");
     assert!(matches!(decode_read(&[0x0a]), Err(Refused::Malformed(_))));
     assert!(matches!(decode_read(&[0x0a, 5, 1]), Err(Refused::Malformed(_))));
@@ -389,7 +389,7 @@ proptest! {
         let _ = decode_read(&bytes);
         let _ = decode_watch(&bytes);
         let _ = negotiate(&bytes);
-        if let Ok(write) = decode_write(&bytes, SPACE, NOW) {
+        if let Ok(write) = decode_write(&bytes, SPACE, || NOW) {
             prop_assert_eq!(write.commit.validate(), Ok(()));
         }
     }

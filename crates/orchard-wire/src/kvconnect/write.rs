@@ -189,11 +189,15 @@ fn size_bytes(write: &pb::AtomicWrite) -> usize {
     checks.chain(mutations).chain(enqueues).sum()
 }
 
-/// Decodes an `AtomicWrite` on a database. `now` is what an enqueued message's delay is held against.
+/// Decodes an `AtomicWrite` on a database. `now` is what an enqueued message's delay is held against, asked if there is one.
 ///
 /// # Errors
 /// [`Refused`]
-pub fn decode_write(message: &[u8], space: SpaceId, now: UnixMillis) -> Result<AtomicWrite, Refused> {
+pub fn decode_write(
+    message: &[u8],
+    space: SpaceId,
+    now: impl Fn() -> UnixMillis,
+) -> Result<AtomicWrite, Refused> {
     let [checks, mutations, enqueues] = count_fields(message)?;
     limit("Too many checks included in atomic write.", CHECKS_MAX, checks)?;
     limit("Too many mutations / enqueues included in atomic write.", MUTATIONS_MAX, mutations + enqueues)?;
@@ -204,7 +208,7 @@ pub fn decode_write(message: &[u8], space: SpaceId, now: UnixMillis) -> Result<A
         mutations: write.mutations.into_iter().map(|one| mutation(one, space)).collect::<Result<_, _>>()?,
         token: None,
     };
-    let enqueues = write.enqueues.into_iter().map(|one| enqueue(one, now)).collect::<Result<_, _>>()?;
+    let enqueues = write.enqueues.into_iter().map(|one| enqueue(one, now())).collect::<Result<_, _>>()?;
     limit("The total size of the atomic write is too large.", WRITE_SIZE_BYTES_MAX, size)?;
     Ok(AtomicWrite { commit, enqueues })
 }

@@ -48,6 +48,6 @@ pub use orchard_types::{
 };
 pub use scan::{Scan, ScanOptions};
 pub use snapshot::Snapshot;
-pub use transaction::{Change, Kept, Names, Noted, Outcomes, Pipeline, SteppedCommit, Transaction, View};
+pub use transaction::{Applied, Change, Kept, Noted, Outcomes, Pipeline, SteppedCommit, Transaction, View};
 pub use tuple::{IntoKey, KeyError, KeyPart};
 pub use watch::{Observation, Observer, WatchTarget, Watcher};

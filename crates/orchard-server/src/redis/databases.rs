@@ -7,7 +7,7 @@ use super::DATABASES;
 use super::error::RedisError;
 use super::notify::Touched;
 use orchard_wire::resp::number::parse_integer;
-use orcharddb::{Names, Noted, SpaceId, Transaction};
+use orcharddb::{Applied, Noted, SpaceId, Transaction};
 use std::borrow::Cow;
 
 /// The name of a database.
@@ -21,8 +21,8 @@ pub(crate) fn space_in(tx: &mut Transaction<'_>, database: u32) -> Result<SpaceI
 }
 
 /// The space of a database as it is now, if there is one.
-pub(crate) fn find(names: Names<'_>, database: u32) -> Option<SpaceId> {
-    names.database(&name(database)).ok().flatten()
+pub(crate) fn find(applied: Applied<'_>, database: u32) -> Option<SpaceId> {
+    applied.database(&name(database)).ok().flatten()
 }
 
 /// The space of a database, which the transaction creates if there is none.

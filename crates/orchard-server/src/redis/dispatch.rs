@@ -22,7 +22,7 @@ use crate::Server;
 use bytes::Bytes;
 use orchard_wire::resp::{Args, Batch, OwnedArgs, Reply};
 use orcharddb::{
-    Commit, Durability, Names, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View, tuple,
+    Applied, Commit, Durability, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View, tuple,
 };
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
@@ -342,12 +342,8 @@ impl<'a> Dispatcher<'a> {
             last = (command, args.at(0));
         }
         let count = commands.len();
-        let keys = match first.name {
-            "set" if count > 1 => {
-                direct::Keys::new((from..from + count).map(|number| batch.request(number).at(1)))
-            }
-            _ => direct::Keys::default(),
-        };
+        let names = (from..from + count).map(|number| batch.request(number).at(1));
+        let direct = direct::Writes::new(direct::Write::of(first.name), names);
         let mut writes = Writes {
             server: self.server,
             session: self.session,
@@ -355,7 +351,7 @@ impl<'a> Dispatcher<'a> {
             batch,
             from,
             commands,
-            keys,
+            direct,
             is_visible_at_once: self.server.db.durability() == Durability::None,
             space: None,
             reply: None,
@@ -497,8 +493,7 @@ struct Writes<'a> {
     batch: &'a Batch,
     from: usize,
     commands: Vec<&'static Command>,
-    /// The keys of a run that begins with `SET`.
-    keys: direct::Keys,
+    direct: direct::Writes,
     /// What is applied is visible.
     is_visible_at_once: bool,
     /// The space of the database selected, once looked up.
@@ -553,22 +548,20 @@ impl Pipeline for Writes<'_> {
         self.reply = Some(reply);
     }
 
-    fn blind(&mut self, number: usize, names: Names<'_>, commit: &mut Commit) -> bool {
+    fn direct(&mut self, number: usize, applied: Applied<'_>, commit: &mut Commit) -> bool {
         let Some(command) = self.commands.get(number) else { return false };
-        if command.name != "set" || self.observers.notify.is_any() {
+        let Some(write) = direct::Write::of(command.name).filter(|_| !self.observers.notify.is_any()) else {
             return false;
-        }
+        };
         if self.space.is_none() {
-            self.space = databases::find(names, self.session.database);
+            self.space = databases::find(applied, self.session.database);
         }
         let Some(space) = self.space else { return false };
         let args = self.batch.request(self.from + number);
-        if !direct::set(commit, space, args, (&self.keys, number)) {
-            return false;
-        }
-        self.started = self.observers.start(command);
-        self.reply = Some(Reply::Ok);
-        true
+        let started = self.observers.start(command);
+        self.reply = self.direct.fill(commit, applied, (number, write), space, args);
+        self.started = started;
+        self.reply.is_some()
     }
 
     fn done(&mut self, number: usize, submitted: Submitted) -> ControlFlow<()> {

@@ -18,7 +18,7 @@ use crate::transaction::Transaction;
 use orchard_types::{CollectionId, Expiry, Key, KeyRange, SpaceId, Value, ValueType};
 
 /// Distance of neighbours.
-const STRIDE: i64 = 1 << 16;
+pub(super) const STRIDE: i64 = 1 << 16;
 /// Most elements that one insert moves on each side.
 const SPREAD_ELEMENTS_MAX: usize = 16_384;
 /// Elements looked at at once by a search.

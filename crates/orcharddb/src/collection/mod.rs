@@ -10,6 +10,7 @@
 
 mod chunks;
 mod clean;
+mod direct;
 mod expiring;
 mod export;
 mod handle;
@@ -29,6 +30,7 @@ mod zset;
 
 pub use chunks::Chunks;
 pub(crate) use clean::clean_expired;
+pub use direct::{Place, Room};
 pub use export::{Export, Exported};
 pub use handle::{DbHash, DbList, DbSet, DbZSet};
 pub use hash::{Field, Hash};

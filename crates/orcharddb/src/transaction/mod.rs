@@ -25,7 +25,7 @@ use orchard_types::{
     ValueType, Versionstamp,
 };
 use overlay::{Overlay, Seen, Write};
-pub use pipeline::{Names, Pipeline, View};
+pub use pipeline::{Applied, Pipeline, View};
 pub(crate) use run::{exclusive, transact};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

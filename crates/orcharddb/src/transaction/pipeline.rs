@@ -19,10 +19,10 @@ pub trait Pipeline {
     /// called again for the same number.
     fn run(&mut self, number: usize, tx: &mut Transaction<'_>);
 
-    /// Fills the (empty) commit of one that reads nothing but where its database lies, and so needs no transaction.
-    /// `false`, and the commit as it was: it has to be run.
-    fn blind(&mut self, number: usize, names: Names<'_>, commit: &mut Commit) -> bool {
-        let _ = (number, names, commit);
+    /// Fills the (empty) commit of one that reads so little that it needs no transaction. `false`, and the commit as it
+    /// was: it has to be run.
+    fn direct(&mut self, number: usize, applied: Applied<'_>, commit: &mut Commit) -> bool {
+        let _ = (number, applied, commit);
         false
     }
 
@@ -31,20 +31,43 @@ pub trait Pipeline {
     fn done(&mut self, number: usize, submitted: Submitted) -> ControlFlow<()>;
 }
 
-/// Databases by name as they are now.
+/// The newest applied state, while no commit can come between.
 #[derive(Clone, Copy)]
-pub struct Names<'a> {
+pub struct Applied<'a> {
     engine: &'a Engine,
     snapshot: &'a SnapshotPin,
 }
 
-impl Names<'_> {
+impl Applied<'_> {
     /// The space of a database, if there is one of this name.
     ///
     /// # Errors
     /// [`Error::Read`]
     pub fn database(&self, name: &str) -> Result<Option<SpaceId>, Error> {
         super::names::database_at(self.engine, self.snapshot, name)
+    }
+
+    /// Shows the value of a key where it lies, `None` if there is none. What `visit` was shown counts only if this returns
+    /// `Ok`.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn look(
+        self,
+        space: SpaceId,
+        key: &[u8],
+        visit: impl FnOnce(Option<(ValueType, &[u8])>),
+    ) -> Result<(), ReadError> {
+        let show = |found: Option<EntryRef<'_>>| visit(found.map(|entry| (entry.value_type, entry.value)));
+        self.engine.get_with(self.snapshot, space, key, show)
+    }
+
+    /// Whether a key has an entry.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn has_in(self, space: SpaceId, key: &[u8]) -> Result<bool, ReadError> {
+        self.engine.has(self.snapshot, space, key)
     }
 }
 
@@ -55,7 +78,7 @@ struct Rows<'a, P> {
 
 impl<P: Pipeline> orchard_engine::pipeline::Pipeline for Rows<'_, P> {
     fn build(&mut self, number: usize, snapshot: &SnapshotPin, commit: &mut Commit) {
-        if self.pipeline.blind(number, Names { engine: self.engine, snapshot }, commit) {
+        if self.pipeline.direct(number, Applied { engine: self.engine, snapshot }, commit) {
             return;
         }
         let mut transaction = Transaction::new(self.engine, snapshot, true);

@@ -111,7 +111,7 @@ pub(super) fn double(text: &[u8]) -> Option<f64> {
 }
 
 /// As [`double`], but without spaces, and nothing that is too large or too small for one.
-pub(super) fn exact_double(text: &[u8]) -> Option<f64> {
+pub(crate) fn exact_double(text: &[u8]) -> Option<f64> {
     if text.trim_ascii_start().len() != text.len() {
         return None;
     }

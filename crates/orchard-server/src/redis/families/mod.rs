@@ -1,7 +1,7 @@
 //! The commands, one file per family.
 
 mod bitmaps;
-mod common;
+pub(super) mod common;
 mod connection;
 mod field_lifetimes;
 mod hashes;

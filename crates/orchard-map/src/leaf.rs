@@ -262,6 +262,80 @@ pub(crate) fn build(slab: &mut Slab, slots: &[u64], prefix: &[u8], min_stamp: u6
     }
 }
 
+/// Builds the leaf that `leaf` is with one more slot, whose head is set, at `place`.
+pub(crate) fn build_with(
+    slab: &mut Slab,
+    leaf: Leaf<'_>,
+    (place, slot): (usize, u64),
+    min_stamp: u64,
+    max_stamp: u64,
+) -> u64 {
+    let (len, prefix) = (leaf.len() + 1, leaf.prefix());
+    assert!(place < len && len <= LEAF_KEYS_MAX, "a leaf has room for one more");
+    let block = slab.allocate(block_bytes(len, prefix.len()));
+    let (before, behind) = leaf.slots().split_at(place);
+    // SAFETY: the fresh block has room for header, slots and prefix, in this order.
+    unsafe {
+        let header = block.cast::<Header>();
+        header.write(Header {
+            max_stamp: AtomicU64::new(max_stamp),
+            min_stamp,
+            len: len as u16,
+            prefix_len: prefix.len() as u16,
+        });
+        let first = header.add(1).cast::<AtomicU64>();
+        copy_slots_to(before, first);
+        first.add(place).write(AtomicU64::new(slot));
+        copy_slots_to(behind, first.add(place + 1));
+        let end = first.add(len).cast::<u8>();
+        end.copy_from_nonoverlapping(NonNull::from(prefix).cast(), prefix.len());
+        word_of(header.as_ptr())
+    }
+}
+
+/// # Safety
+/// The caller is the writer, so that nobody stores into `slots`; there is fresh room for as many at `to`.
+unsafe fn copy_slots_to(slots: &[AtomicU64], to: NonNull<AtomicU64>) {
+    if cfg!(loom) {
+        for (index, slot) in slots.iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { to.add(index).write(AtomicU64::new(slot.load(Ordering::Relaxed))) };
+        }
+        return;
+    }
+    // SAFETY: the caller's promise; others only load from `slots`, and an atomic is its number.
+    unsafe { to.copy_from_nonoverlapping(NonNull::from(slots).cast(), slots.len()) };
+}
+
+/// Where to split slots with their heads set: in the middle; but if they have hardly more than one head, where that
+/// changes. Each half then has a longer prefix, and heads that tell its keys apart.
+pub(crate) fn middle(slots: &[u64]) -> usize {
+    const CHANGES_MAX: usize = 2;
+    let middle = slots.len() / 2;
+    let changes =
+        || (1..slots.len()).filter(|at| slots[at - 1] >> POINTER_BITS != slots[*at] >> POINTER_BITS);
+    match changes().nth(CHANGES_MAX) {
+        Some(_) => middle,
+        None => changes().min_by_key(|at| at.abs_diff(middle)).unwrap_or(middle),
+    }
+}
+
 fn block_bytes(len: usize, prefix_len: usize) -> usize {
     size_of::<Header>() + len * size_of::<AtomicU64>() + prefix_len
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_split_where_keys_of_another_kind_begin() {
+        let slots = |heads: &[(u64, usize)]| -> Vec<u64> {
+            heads.iter().flat_map(|&(head, count)| vec![head << POINTER_BITS | 8; count]).collect()
+        };
+        assert_eq!(middle(&slots(&[(1, 1), (2, 64)])), 1, "one key before all the others");
+        assert_eq!(middle(&slots(&[(1, 20), (2, 40), (3, 5)])), 20, "the nearer change");
+        assert_eq!(middle(&slots(&[(1, 65)])), 32, "all alike");
+        assert_eq!(middle(&slots(&[(1, 1), (2, 1), (3, 60), (4, 3)])), 32, "heads that tell keys apart");
+    }
 }

@@ -298,26 +298,33 @@ impl TreeWriter {
         let (place, found) = leaf.search(key);
         debug_assert!(!found, "the key is in the tree already");
         let (min_stamp, max_stamp) = (leaf.min_stamp().min(stamp), leaf.max_stamp().max(stamp));
+        let prefix = leaf.prefix();
+        let slot = match key.strip_prefix(prefix) {
+            Some(rest) if leaf.len() < LEAF_KEYS_MAX => {
+                let slot = slot_word(record) | leaf::head_bits(rest);
+                let word =
+                    leaf::build_with(&mut change.store.nodes, leaf, (place, slot), min_stamp, max_stamp);
+                self.replace_leaf(change, word);
+                return change.store.retire_node(change.epochs, leaf.block(), leaf.block_bytes());
+            }
+            Some(rest) => slot_word(record) | leaf::head_bits(rest),
+            None => slot_word(record),
+        };
         let mut slots = std::mem::take(&mut self.slots);
         slots.clear();
         leaf.copy_slots(&mut slots);
-        slots.insert(place, slot_word(record));
-        let prefix = leaf.prefix();
+        slots.insert(place, slot);
         let nodes = &mut change.store.nodes;
         if slots.len() <= LEAF_KEYS_MAX {
-            let word = if key.starts_with(prefix) {
-                slots[place] |= leaf::head_bits(&key[prefix.len()..]);
-                leaf::build(nodes, &slots, prefix, min_stamp, max_stamp)
-            } else {
-                let prefix_len = set_heads(&mut slots);
-                leaf::build(nodes, &slots, &key[..prefix_len], min_stamp, max_stamp)
-            };
+            let prefix_len = set_heads(&mut slots);
+            let word = leaf::build(nodes, &slots, &key[..prefix_len], min_stamp, max_stamp);
             self.replace_leaf(change, word);
         } else {
             // At an end keys probably come in order: then leave a full leaf behind.
             let middle = match place {
                 0 => 1,
                 _ if place == slots.len() - 1 => place,
+                _ if key.starts_with(prefix) => leaf::middle(&slots),
                 _ => slots.len() / 2,
             };
             let (left, right) = slots.split_at_mut(middle);

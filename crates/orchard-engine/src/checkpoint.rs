@@ -110,8 +110,8 @@ fn commit_error(error: StorageError) -> CommitError {
 }
 
 impl Engine {
-    /// Whether a checkpoint is due: the log has grown much, memory is tight, or memory or segments hold much that was
-    /// deleted since.
+    /// Whether a checkpoint is due: the log has grown much, memory or the disk is tight, or memory or segments hold much that
+    /// was deleted since.
     pub fn wants_checkpoint(&self) -> bool {
         let used = self.stats.log_used_bytes.load(Ordering::Relaxed);
         let live = self.counts.lock().bytes();
@@ -121,7 +121,11 @@ impl Engine {
             Durability::None => self.options.checkpoint_log_bytes.saturating_mul(2).max(live),
             _ => self.options.checkpoint_log_bytes.max(live / 2),
         };
-        used > enough || self.memory_is_tight() || self.frees_memory(purged) || self.frees_disk(live)
+        used > enough
+            || self.memory_is_tight()
+            || self.frees_memory(purged)
+            || self.frees_disk(live)
+            || self.wants_checkpoint_for_room(used)
     }
 
     /// Whether memory holds many tombstones that could leave it once a segment has them; `purged`: those that one has.
@@ -155,6 +159,7 @@ impl Engine {
     /// What the disk says; the database is as it was, and goes on.
     pub fn checkpoint(&self) -> Result<bool, CommitError> {
         let _alone = self.checkpointing.lock();
+        self.stats.checkpoint_tried_at_ns.store(self.env.clock.monotonic_ns(), Ordering::Relaxed);
         let before = self.manifest.lock().checkpoint_stamp;
         // Most of it before a snapshot keeps what is erased in memory.
         self.erase_all_through(self.progress.watermark(Durability::None));
@@ -196,13 +201,17 @@ impl Engine {
             next.checkpoint_log_time_ms = pin.time().0.max(next.checkpoint_log_time_ms);
             let known = next.retained.last().map_or(0, |file| file.number);
             next.retained.extend(old_files.into_iter().filter(|file| file.number > known));
-            retention::trim(&mut next, &self.options, self.read_point().1.0);
+            retention::trim(&mut next, &self.retention(), self.read_point().1.0);
             self.store_manifest(&mut manifest, next).map_err(commit_error)?;
             let mut segments = self.segments.write();
             *segments = Arc::new(segments.iter().cloned().chain(segment).collect());
             manifest.retained.clone()
         };
         self.retire_log(first_log, &retained);
+        self.keep_merge_room();
+        if self.is_space_scarce() {
+            self.release_spare_logs();
+        }
         self.purge_all(tombstones);
         self.stats.checkpoints.fetch_add(1, Ordering::Relaxed);
         self.stats.checkpointed_commits.store(commits, Ordering::Relaxed);
@@ -365,8 +374,11 @@ impl Engine {
             let live = self.counts.lock().bytes();
             let horizon = self.horizon();
             let Some(plan) = compaction::plan(&metas, live, horizon, plan) else { return Ok(false) };
-            let number = self.take_segment_number();
             let inputs = segments.get(plan.range.clone()).unwrap_or_default();
+            if !self.may_merge(inputs, inputs.len() == segments.len(), live) {
+                return Ok(false);
+            }
+            let number = self.take_segment_number();
             let keys = inputs.iter().map(|segment| segment.meta().keys).sum();
             let writer =
                 SegmentWriter::create(&self.env.disk, self.database, number, keys).map_err(commit_error)?;
@@ -380,7 +392,12 @@ impl Engine {
         }
         let Some(running) = merging.as_mut() else { return Ok(false) };
         let outcome = match running.merge.step(entries) {
-            Ok(MergeProgress::Running) => return Ok(true),
+            Ok(MergeProgress::Running) if self.has_checkpoint_room() => return Ok(true),
+            // Others have taken the space, or more is live than was thought.
+            Ok(MergeProgress::Running) => {
+                *merging = None;
+                return Err(CommitError::DiskFull);
+            }
             Ok(MergeProgress::Done(outcome)) => outcome,
             Err(error) => {
                 *merging = None;
@@ -418,6 +435,7 @@ impl Engine {
             // A file that stays is a stray: the next open removes it.
             let _ = segment.mark_obsolete();
         }
+        self.keep_merge_room();
         self.stats.merges.fetch_add(1, Ordering::Relaxed);
         Ok(true)
     }

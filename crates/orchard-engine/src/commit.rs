@@ -625,7 +625,7 @@ impl Engine {
             // Commits are refused, so none of them will.
             self.reserve_indexes()?;
             // What only the feed needs makes room; if there is none even for a manifest without it, it stays.
-            let _ = self.retain_nothing();
+            let _ = self.retain_step();
         }
         {
             let mut core = self.core.lock();

@@ -177,7 +177,9 @@ impl Engine {
     /// # Errors
     /// [`OpenError`]: locked, damaged, of a newer format, or not readable.
     pub fn open(env: Env, options: EngineOptions) -> Result<Engine, OpenError> {
-        crate::recovery::open(env, options)
+        let engine = crate::recovery::open(env, options)?;
+        engine.keep_merge_room();
+        Ok(engine)
     }
 
     /// A database in memory alone.

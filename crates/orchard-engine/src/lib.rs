@@ -37,6 +37,7 @@ pub mod repair;
 pub mod retention;
 pub mod segment;
 pub mod snapshot;
+mod space;
 mod state;
 pub mod stats;
 mod tail;

@@ -488,13 +488,13 @@ fn assemble(
     options: EngineOptions,
     manifest: Manifest,
     loading: Loading,
-    log: Option<FileLog>,
+    mut log: Option<FileLog>,
     lock: Option<Box<dyn DiskLock>>,
     (next_index, last, last_time): (u64, u64, UnixMillis),
 ) -> Engine {
     let reader = loading.map.reader();
     let ranges = loading.ranges.shared();
-    if let Some(log) = &log {
+    if let Some(log) = &mut log {
         // Without it the database works, but deletes do not once the disk is full.
         log.restore_reserve();
     }

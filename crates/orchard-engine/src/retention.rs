@@ -2,7 +2,7 @@
 //!
 //! - The manifest names the files that stay. One goes only after a manifest that does not name it is durable.
 //! - Opening does not read them: recovery starts at the manifest's `first_log`.
-//! - On a full disk they go first.
+//! - Where little of the disk is free they go first.
 
 use crate::engine::{Engine, EngineOptions};
 use crate::error::CommitError;
@@ -37,12 +37,13 @@ impl Engine {
     /// # Errors
     /// What the disk says; they stay.
     pub fn retain_step(&self) -> Result<bool, CommitError> {
-        self.retain(&self.options)
+        self.retain(&self.retention())
     }
 
-    /// Lets all log files go that recovery does not need: the disk is full.
-    pub(crate) fn retain_nothing(&self) -> Result<bool, CommitError> {
-        self.retain(&EngineOptions { log_retention_bytes: 0, ..self.options.clone() })
+    /// What stays: nothing where little of the disk is free.
+    pub(crate) fn retention(&self) -> EngineOptions {
+        let options = self.options.clone();
+        if self.is_space_scarce() { EngineOptions { log_retention_bytes: 0, ..options } } else { options }
     }
 
     fn retain(&self, options: &EngineOptions) -> Result<bool, CommitError> {

@@ -20,6 +20,8 @@ pub struct Stats {
     pub(crate) checkpointed_commits: AtomicU64,
     /// When the last checkpoint was done, on the monotonic clock.
     pub(crate) checkpointed_at_ns: AtomicU64,
+    /// When the last one was begun.
+    pub(crate) checkpoint_tried_at_ns: AtomicU64,
     pub(crate) recent_sync_ns: AtomicU64,
     /// Commits when the memory in use was last looked at.
     pub(crate) memory_looked_at: AtomicU64,

@@ -3,6 +3,7 @@
 use crate::error::StorageError;
 use crate::format::{DatabaseId, FileHeader, FileKind, HEADER_SIZE_BYTES};
 use crate::mutants::{self, Mutant};
+use crate::space::files_for;
 use crate::wal::Group;
 use crate::wal::frame::{self, FramePlace};
 use orchard_env::{Disk, DiskFile, OpenMode};
@@ -154,6 +155,10 @@ pub struct FileLog {
     end: LogFileEnd,
     /// Files whose number lies before the first live one, by path and length.
     spares: Vec<(String, u64)>,
+    /// The disk is full: what is kept free otherwise may be used.
+    is_reserve_released: bool,
+    /// What stays free beside a checkpoint's room.
+    kept_free_bytes: u64,
     buffer: Vec<u8>,
     syncs: u64,
 }
@@ -190,6 +195,8 @@ impl FileLog {
             first_live: 0,
             end: LogFileEnd::default(),
             spares,
+            is_reserve_released: false,
+            kept_free_bytes: 0,
             buffer: Vec::new(),
             syncs: 0,
         })
@@ -226,6 +233,8 @@ impl FileLog {
             first_live: 0,
             end: LogFileEnd::default(),
             spares,
+            is_reserve_released: false,
+            kept_free_bytes: 0,
             buffer: Vec::new(),
             syncs: 0,
         })
@@ -347,16 +356,28 @@ impl FileLog {
         }
     }
 
+    /// How much of the disk stays free beside what a checkpoint needs.
+    pub fn keep_free(&mut self, bytes: u64) {
+        self.kept_free_bytes = bytes;
+    }
+
     /// Gives up all space that is not needed now: the disk is full.
     pub fn release_reserve(&mut self) {
+        self.is_reserve_released = true;
         self.release_spares();
         let _ = self.disk.remove(RESERVE_PATH);
     }
 
-    /// Whether the space for deletes on a full disk is there, or could be taken now.
-    pub fn restore_reserve(&self) -> bool {
+    /// Whether the space for deletes on a full disk is there, or could be taken now; a checkpoint's room is left free.
+    pub fn restore_reserve(&mut self) -> bool {
+        if !self.leaves_room(self.options.reserve_bytes, self.position.offset_bytes) {
+            return false;
+        }
         match self.disk.open(RESERVE_PATH, OpenMode::Read).and_then(|file| file.len_bytes()) {
-            Ok(length) if length >= self.options.reserve_bytes => return true,
+            Ok(length) if length >= self.options.reserve_bytes => {
+                self.is_reserve_released = false;
+                return true;
+            }
             _ => {}
         }
         let zeros = vec![0; usize::try_from(self.options.reserve_bytes).unwrap_or(0)];
@@ -367,7 +388,16 @@ impl FileLog {
         if taken.is_err() {
             let _ = self.disk.remove(RESERVE_PATH);
         }
+        self.is_reserve_released = taken.is_err();
         taken.is_ok()
+    }
+
+    /// Whether a checkpoint of all that the log can hold still fits when so many bytes more are taken and the current file is
+    /// full up to `end`: a checkpoint is what lets the log go, on a disk that is nearly full.
+    fn leaves_room(&self, bytes: u64, end: u64) -> bool {
+        let available = self.disk.available_bytes().unwrap_or(u64::MAX);
+        let room = files_for(self.old_bytes().saturating_add(end)).saturating_add(self.kept_free_bytes);
+        available >= room.saturating_add(bytes)
     }
 
     /// Makes sure that `length` bytes from the current offset are written blocks.
@@ -378,12 +408,29 @@ impl FileLog {
         }
         let step =
             self.written_ahead_bytes.clamp(self.options.prefill_bytes_min, self.options.prefill_bytes_max);
-        let ahead = self.write_zeros(wanted.max(self.written_ahead_bytes + step));
+        // On a full disk nothing is taken ahead.
+        let end = if self.is_reserve_released { wanted } else { wanted.max(self.written_ahead_bytes + step) };
+        let ahead = if self.may_grow_to(end) { self.write_zeros(end) } else { self.no_room() };
         match ahead {
             // No space for a whole step: what is wanted now may still fit.
-            Err(_) if wanted > self.written_ahead_bytes => self.write_zeros(wanted),
+            Err(_) if wanted > self.written_ahead_bytes => {
+                if self.may_grow_to(wanted) {
+                    self.write_zeros(wanted)
+                } else {
+                    self.no_room()
+                }
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Deletes on a full disk may take what is kept free otherwise.
+    fn may_grow_to(&self, end: u64) -> bool {
+        self.is_reserve_released || self.leaves_room(end.saturating_sub(self.written_ahead_bytes), end)
+    }
+
+    fn no_room(&self) -> Result<(), StorageError> {
+        Err(StorageError::Io { file: self.path.clone(), source: io::ErrorKind::StorageFull.into() })
     }
 
     fn write_zeros(&mut self, end: u64) -> Result<(), StorageError> {

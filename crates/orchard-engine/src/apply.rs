@@ -51,6 +51,15 @@ pub struct Replaced {
     pub expires_at_ms: Option<u64>,
 }
 
+/// What a write did.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    /// What it replaced, unless that was a tombstone.
+    pub replaced: Option<Replaced>,
+    /// When what was written expires.
+    pub expires_at_ms: Option<u64>,
+}
+
 /// What `apply` changes. Keys are flat (see [`crate::format`]).
 pub trait State {
     /// The newest version of a key, tombstones and expired ones included.
@@ -67,15 +76,15 @@ pub trait State {
     ) -> u64;
     /// The newest stamp in a range, tombstones included; 0 if there is none.
     fn newest_stamp_in(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> u64;
-    /// Adds a version (`None`: a tombstone) and tells what it replaces, unless that was a tombstone. A version of the
-    /// same stamp is replaced.
+    /// Adds a version (`None`: a tombstone). `expires` decides when it expires, shown the newest version as [`State::newest`]
+    /// tells of it. A version of the same stamp is replaced.
     fn write(
         &mut self,
         key: &[u8],
         stamp: u64,
         content: Option<(u8, &[u8])>,
-        expires_at_ms: Option<u64>,
-    ) -> Option<Replaced>;
+        expires: impl FnOnce(Option<&Stored<'_>>) -> Option<u64>,
+    ) -> Written;
     /// Takes back the versions of a key behind `to_stamp`.
     fn undo(&mut self, key: &[u8], to_stamp: u64);
     /// The keys of a range that are not deleted, if they are few. Whether they are may depend on more than what readers
@@ -216,6 +225,19 @@ fn failed_checks<S: State>(
     Ok(failures)
 }
 
+/// When what is written over `stored` expires.
+fn expires_at(expiry: Expiry, stored: Option<&Stored<'_>>, log_time: UnixMillis) -> Option<u64> {
+    let after = |duration| Some(log_time.saturating_add(duration).0);
+    let live = || stored.filter(|stored| is_live(stored, log_time));
+    match expiry {
+        Expiry::Never => None,
+        Expiry::At(time) => Some(time.0),
+        Expiry::After(duration) => after(duration),
+        Expiry::Keep => live()?.expires_at_ms,
+        Expiry::KeepOr(duration) => live().map_or(after(duration), |stored| stored.expires_at_ms),
+    }
+}
+
 struct Writer<'s, 'p, S> {
     state: &'s mut S,
     place: Place<'p>,
@@ -229,7 +251,9 @@ struct Writer<'s, 'p, S> {
 /// What a commit did to the headers of collections.
 #[derive(Default)]
 struct Headers {
-    seen: Vec<(CollectionId, Header)>,
+    /// Most commits have one, if any.
+    first: Option<(CollectionId, Header)>,
+    others: Vec<(CollectionId, Header)>,
     has_covered: bool,
 }
 
@@ -243,11 +267,15 @@ struct Header {
 
 impl Headers {
     fn of(&mut self, id: CollectionId) -> &mut Header {
-        let at = self.seen.iter().position(|(seen, _)| *seen == id).unwrap_or_else(|| {
-            self.seen.push((id, Header::default()));
-            self.seen.len() - 1
+        let (first, header) = self.first.get_or_insert_with(|| (id, Header::default()));
+        if *first == id {
+            return header;
+        }
+        let at = self.others.iter().position(|(seen, _)| *seen == id).unwrap_or_else(|| {
+            self.others.push((id, Header::default()));
+            self.others.len() - 1
         });
-        &mut self.seen[at].1
+        &mut self.others[at].1
     }
 
     fn count(&mut self, stamp: u64, before: Option<&Replaced>, content: Option<(u8, &[u8])>, in_range: bool) {
@@ -272,25 +300,10 @@ impl Headers {
 }
 
 impl<S: State> Writer<'_, '_, S> {
-    fn expiry(&self, expiry: Expiry, stored: Option<&Stored<'_>>) -> Option<u64> {
-        match expiry {
-            Expiry::Never => None,
-            Expiry::At(time) => Some(time.0),
-            Expiry::After(duration) => Some(self.place.log_time.saturating_add(duration).0),
-            Expiry::Keep | Expiry::KeepOr(_) => {
-                match (stored.filter(|stored| is_live(stored, self.place.log_time)), expiry) {
-                    (Some(stored), _) => stored.expires_at_ms,
-                    (None, Expiry::KeepOr(duration)) => self.expiry(Expiry::After(duration), None),
-                    (None, _) => None,
-                }
-            }
-        }
-    }
-
     /// Lists the collections that no header holds any more.
     fn list_orphans(&mut self) {
         let headers = std::mem::take(&mut self.headers);
-        for (id, header) in headers.seen {
+        for (id, header) in headers.first.into_iter().chain(headers.others) {
             if header.held > 0 {
                 if headers.has_covered {
                     self.effects.moved.push(id);
@@ -300,26 +313,21 @@ impl<S: State> Writer<'_, '_, S> {
             } else if header.was_replaced {
                 let mut flat = Vec::new();
                 push_flat_key(&mut flat, SpaceId::ORPHANS, id.as_ref());
-                self.write(&flat, Some((ValueType::Null as u8, &[])), None);
+                self.write(&flat, Some((ValueType::Null as u8, &[])), Expiry::Never);
             }
         }
     }
 
     /// Adds a version, and counts what it changes.
-    fn write(&mut self, key: &[u8], content: Option<(u8, &[u8])>, expires_at_ms: Option<u64>) {
-        self.write_in(key, content, expires_at_ms, false);
+    fn write(&mut self, key: &[u8], content: Option<(u8, &[u8])>, expiry: Expiry) {
+        self.write_in(key, content, expiry, false);
     }
 
     /// `in_range`: as part of a deleted range.
-    fn write_in(
-        &mut self,
-        key: &[u8],
-        content: Option<(u8, &[u8])>,
-        expires_at_ms: Option<u64>,
-        in_range: bool,
-    ) {
-        let stamp = self.place.stamp.raw();
-        let before = self.state.write(key, stamp, content, expires_at_ms);
+    fn write_in(&mut self, key: &[u8], content: Option<(u8, &[u8])>, expiry: Expiry, in_range: bool) {
+        let (stamp, log_time) = (self.place.stamp.raw(), self.place.log_time);
+        let expires = |stored: Option<&Stored<'_>>| expires_at(expiry, stored, log_time);
+        let Written { replaced: before, expires_at_ms } = self.state.write(key, stamp, content, expires);
         self.headers.count(stamp, before.as_ref(), content, in_range);
         let old_expiry = before.and_then(|before| before.expires_at_ms);
         if old_expiry.is_some() || expires_at_ms.is_some() {
@@ -341,7 +349,7 @@ impl<S: State> Writer<'_, '_, S> {
     fn delete(&mut self, key: &[u8], in_range: bool) {
         // Deleting what is absent writes nothing; deleting what is expired but not yet swept does the sweeper's work.
         if self.state.newest(key).is_some_and(|stored| !stored.is_tombstone) {
-            self.write_in(key, None, None, in_range);
+            self.write_in(key, None, Expiry::Never, in_range);
         }
     }
 
@@ -410,10 +418,7 @@ impl<S: State> Writer<'_, '_, S> {
         let refused = |error| Refusal::Error(CommitError::Mutation { index, error });
         match &mutation.operation {
             Operation::Set { value, expiry } => {
-                let keeps = matches!(expiry, Expiry::Keep | Expiry::KeepOr(_));
-                let stored = if keeps { self.state.newest(flat) } else { None };
-                let expires = self.expiry(*expiry, stored.as_ref());
-                self.write(flat, Some((value.value_type as u8, &value.data)), expires);
+                self.write(flat, Some((value.value_type as u8, &value.data)), *expiry);
             }
             Operation::Delete => self.delete(flat, false),
             Operation::DeleteIfStamp(stamp) => {
@@ -432,21 +437,24 @@ impl<S: State> Writer<'_, '_, S> {
                 let stored = self.live_value(flat)?;
                 let bounds = Bounds { at_least: at_least.as_ref(), at_most: at_most.as_ref(), clamp: *clamp };
                 let result = arithmetic::apply(*op, stored.as_ref(), operand, bounds).map_err(refused)?;
-                let expires = self.expiry(*expiry, self.state.newest(flat).as_ref());
-                self.write(flat, Some((result.value_type as u8, &result.data)), expires);
+                self.write(flat, Some((result.value_type as u8, &result.data)), *expiry);
             }
             Operation::SetWithVersionstampSuffix { value, expiry } => {
                 let flat = [flat, &self.place.stamp.key_suffix()].concat();
                 let length = mutation.key.len() + 22;
                 LimitError::check("key_size_bytes", limits::KEY_SIZE_BYTES_MAX, length)
                     .map_err(|error| refused(MutationError::KeyTooLong(error)))?;
-                let expires = self.expiry(*expiry, None);
-                self.write(&flat, Some((value.value_type as u8, &value.data)), expires);
+                // Whatever the key held is not what is meant to be kept.
+                let expiry = match *expiry {
+                    Expiry::Keep => Expiry::Never,
+                    Expiry::KeepOr(duration) => Expiry::After(duration),
+                    given => given,
+                };
+                self.write(&flat, Some((value.value_type as u8, &value.data)), expiry);
             }
             Operation::Touch { expiry } => {
                 if let Some(value) = self.live_value(flat)? {
-                    let expires = self.expiry(*expiry, self.state.newest(flat).as_ref());
-                    self.write(flat, Some((value.value_type as u8, &value.data)), expires);
+                    self.write(flat, Some((value.value_type as u8, &value.data)), *expiry);
                 }
             }
         }
@@ -528,7 +536,7 @@ pub fn apply<S: State>(
     if let Some((key, deadline, hash)) = token {
         let words = [place.stamp.raw(), place.log_time.0, hash];
         let value: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
-        writer.write(&key, Some((ValueType::Bytes as u8, &value)), Some(deadline.0));
+        writer.write(&key, Some((ValueType::Bytes as u8, &value)), Expiry::At(deadline));
     }
     Ok(writer.effects)
 }

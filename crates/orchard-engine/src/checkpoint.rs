@@ -114,7 +114,7 @@ impl Engine {
     /// was deleted since.
     pub fn wants_checkpoint(&self) -> bool {
         let used = self.stats.log_used_bytes.load(Ordering::Relaxed);
-        let live = self.counts.lock().bytes();
+        let live = self.counts.load().bytes();
         let purged = self.core.lock().purge.len() as u64;
         let enough = match self.progress.durability() {
             // Nobody counts on the log: a longer one saves half of the writing, and costs time at an open only.
@@ -371,7 +371,7 @@ impl Engine {
         if merging.is_none() {
             let segments = self.live_segments();
             let metas: Vec<_> = segments.iter().map(|segment| segment.meta().clone()).collect();
-            let live = self.counts.lock().bytes();
+            let live = self.counts.load().bytes();
             let horizon = self.horizon();
             let Some(plan) = compaction::plan(&metas, live, horizon, plan) else { return Ok(false) };
             let inputs = segments.get(plan.range.clone()).unwrap_or_default();

@@ -19,7 +19,7 @@ use orchard_map::MapWriter;
 use orchard_types::{Commit, Durability, Mutation, SpaceId, UnixMillis, Versionstamp, limits};
 use std::collections::{HashSet, VecDeque};
 use std::ops::{Bound, ControlFlow};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// The outcome of a commit at its place in the order. It may be told to its client once the watermark of the wanted
 /// durability has passed `depends_on`.
@@ -54,16 +54,57 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Adds what a commit changed.
-    pub fn add(&mut self, effects: &Effects) {
-        self.entries += effects.entries;
-        self.key_bytes += effects.key_bytes;
-        self.value_bytes += effects.value_bytes;
+    /// What a commit changed.
+    pub fn of(effects: &Effects) -> Counts {
+        Counts { entries: effects.entries, key_bytes: effects.key_bytes, value_bytes: effects.value_bytes }
+    }
+
+    /// Adds a change.
+    pub fn add(&mut self, change: Counts) {
+        self.entries += change.entries;
+        self.key_bytes += change.key_bytes;
+        self.value_bytes += change.value_bytes;
     }
 
     /// Bytes of keys and values.
     pub fn bytes(&self) -> u64 {
         u64::try_from(self.key_bytes + self.value_bytes).unwrap_or(0)
+    }
+}
+
+/// [`Counts`] that are changed under the commit lock and read without it.
+#[derive(Default)]
+pub(crate) struct SharedCounts {
+    entries: AtomicI64,
+    key_bytes: AtomicI64,
+    value_bytes: AtomicI64,
+}
+
+impl SharedCounts {
+    pub(crate) fn new(counts: Counts) -> SharedCounts {
+        let shared = SharedCounts::default();
+        shared.add(&counts);
+        shared
+    }
+
+    /// Adds a change. Under the commit lock, so that there is one who adds.
+    pub(crate) fn add(&self, change: &Counts) {
+        let add = |count: &AtomicI64, change: i64| {
+            if change != 0 {
+                count.store(count.load(Ordering::Relaxed) + change, Ordering::Relaxed);
+            }
+        };
+        add(&self.entries, change.entries);
+        add(&self.key_bytes, change.key_bytes);
+        add(&self.value_bytes, change.value_bytes);
+    }
+
+    pub(crate) fn load(&self) -> Counts {
+        Counts {
+            entries: self.entries.load(Ordering::Relaxed),
+            key_bytes: self.key_bytes.load(Ordering::Relaxed),
+            value_bytes: self.value_bytes.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -128,13 +169,14 @@ impl Core {
         if erased.is_empty() {
             return;
         }
-        let (mut counts, mut expiry) = (engine.counts.lock(), engine.expiry.lock());
+        let (mut counts, mut expiry) = (Counts::default(), engine.expiry.lock());
         for erased in erased {
             erased.settle(&mut counts, &mut expiry, &mut self.orphans);
             if !engine.keeps_log() {
                 self.purge.push_back((erased.key, erased.stamp));
             }
         }
+        engine.counts.add(&counts);
     }
 
     /// Takes back everything behind `visible`: the log could not take it.
@@ -154,7 +196,7 @@ impl Core {
             undone.push((version.key().to_vec(), newest.as_ref().map(live), kept.as_ref().map(live)));
             ControlFlow::Continue(())
         });
-        let (mut counts, mut expiry) = (engine.counts.lock(), engine.expiry.lock());
+        let (mut counts, mut expiry) = (Counts::default(), engine.expiry.lock());
         for (key, newest, kept) in undone {
             self.map.rollback(&key, visible);
             let entries = i64::from(kept.is_some()) - i64::from(newest.is_some());
@@ -165,6 +207,7 @@ impl Core {
             expiry.change(key, newest.and_then(|(_, at)| at), kept.and_then(|(_, at)| at));
         }
         drop(expiry);
+        engine.counts.add(&counts);
         self.open = None;
         self.sealed.clear();
         engine.progress.take_back_applied(visible, Versionstamp::new(self.next_index - 1, u16::MAX).raw());
@@ -326,7 +369,7 @@ impl Engine {
                     });
                     let built = build(&pin).map(|mut commit| {
                         let valid = commit.validate_transaction().map_err(CommitError::from);
-                        valid.map(|()| {
+                        valid.map(|_| {
                             self.options.default_expiry.resolve_in(&mut commit);
                             let mut bytes = Vec::new();
                             let token = commit.token.as_ref().map(|token| (token, token_hash));
@@ -453,7 +496,7 @@ impl Engine {
         stamp: Versionstamp,
         log_time: UnixMillis,
     ) {
-        self.counts.lock().add(&effects);
+        self.counts.add(&Counts::of(&effects));
         core.orphans.add(&effects, stamp.raw());
         if !effects.expiries.is_empty() {
             let mut expiry = self.expiry.lock();
@@ -464,9 +507,12 @@ impl Engine {
         if let Some(open) = &mut core.open {
             open.count += 1;
             open.payload.extend_from_slice(bytes);
-            self.company.note_open(u64::from(open.count));
+            if self.progress.durability() == Durability::Fsync {
+                self.company.note_open(u64::from(open.count));
+            }
         }
-        self.stats.commits.fetch_add(1, Ordering::Relaxed);
+        // Counted under the commit lock alone.
+        self.stats.commits.store(self.stats.commits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         if !self.keeps_log()
             && let Some(mut group) = core.open.take()
         {

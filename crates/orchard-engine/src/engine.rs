@@ -7,7 +7,7 @@
 
 use crate::checkpoint::Merging;
 use crate::collections::{CollectionIds, EraseAt};
-use crate::commit::{Core, Counts};
+use crate::commit::{Core, SharedCounts};
 use crate::compaction::PlanOptions;
 use crate::company::Company;
 use crate::count::Apart;
@@ -153,7 +153,7 @@ pub struct Engine {
     pub(crate) company: Company,
     pub(crate) times: TimeIndex,
     /// Changed under the commit lock, read by anybody. Locked before `expiry`.
-    pub(crate) counts: Mutex<Counts>,
+    pub(crate) counts: SharedCounts,
     /// The log has no space; only deletes are taken. Changed under the commit lock.
     pub(crate) is_disk_full: AtomicBool,
     pub(crate) written_time_ms: AtomicU64,
@@ -518,7 +518,7 @@ impl Engine {
             let map = core.map.stats();
             (
                 map.value_bytes + map.nonresident_bytes,
-                u64::try_from(self.counts.lock().value_bytes).unwrap_or(0),
+                u64::try_from(self.counts.load().value_bytes).unwrap_or(0),
             )
         };
         let old_bytes = all.saturating_sub(newest);

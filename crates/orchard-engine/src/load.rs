@@ -115,9 +115,7 @@ pub(crate) fn load(
     for (_, part) in parts {
         let Part { run, counts, expiry, old_versions: old } = part;
         loader.append(run);
-        loaded.counts.entries += counts.entries;
-        loaded.counts.key_bytes += counts.key_bytes;
-        loaded.counts.value_bytes += counts.value_bytes;
+        loaded.counts.add(counts);
         loaded.expiry.absorb(expiry);
         old_versions.absorb(old);
     }
@@ -283,10 +281,10 @@ mod tests {
                         index.due(u64::MAX).map(|(at, key)| (at, key.to_vec())).collect::<Vec<_>>(),
                         index.memory_bytes(),
                     );
-                    assert!(engine.counts.lock().entries > 500 && expiry.0.len() > 100);
+                    assert!(engine.counts.load().entries > 500 && expiry.0.len() > 100);
                     assert_eq!(stats.versions > stats.entries, history_retention_ms > 0);
                     assert_eq!(core.purge.is_empty(), history_retention_ms == 0);
-                    (versions(&engine), *engine.counts.lock(), numbers, bytes, expiry, core.purge.clone())
+                    (versions(&engine), engine.counts.load(), numbers, bytes, expiry, core.purge.clone())
                 });
                 assert!(one == three, "seed {seed}, retention {history_retention_ms}");
             }
@@ -302,7 +300,7 @@ mod tests {
         for open_threads in [1, 3] {
             let engine = open(&disk, &EngineOptions { open_threads, ..limit.clone() });
             let stats = engine.core.lock().map.stats();
-            assert_eq!(engine.counts.lock().value_bytes as u64, stats.value_bytes + stats.nonresident_bytes);
+            assert_eq!(engine.counts.load().value_bytes as u64, stats.value_bytes + stats.nonresident_bytes);
             assert!(stats.nonresident_bytes > 0);
             // Short values are never left out.
             let short: usize =

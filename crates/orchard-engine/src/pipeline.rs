@@ -126,12 +126,12 @@ impl Engine {
                 };
                 match valid {
                     Err(error) => Submitted { outcome: Err(error), depends_on: Versionstamp::ZERO },
-                    Ok(()) => {
+                    Ok(size_bytes) => {
                         bytes.clear();
                         if self.keeps_log() || self.tail.is_followed() || commit.token.is_some() {
                             record::encode(commit.token.as_ref(), &commit.mutations, bytes);
                         }
-                        held_bytes += commit.size_bytes();
+                        held_bytes += size_bytes;
                         core.make_room(self, bytes.len());
                         if core.open.is_none() {
                             // It did not fit: once more, at the time of the next group.

@@ -3,7 +3,7 @@
 
 use crate::apply::{self, Place, Refusal};
 use crate::collections::{CollectionIds, OrphansDue};
-use crate::commit::{Core, Counts};
+use crate::commit::{Core, Counts, SharedCounts};
 use crate::company::Company;
 use crate::count::Apart;
 use crate::engine::{Engine, EngineOptions};
@@ -456,7 +456,7 @@ pub(crate) fn replay_record(
                 return Err(corrupt("a commit repeats a token".into()));
             }
             Ok(effects) => {
-                loading.counts.add(&effects);
+                loading.counts.add(Counts::of(&effects));
                 loading.orphans.add(&effects, place.stamp.raw());
                 for (key, before, after) in effects.expiries {
                     loading.expiry.get_mut().change(key, before, after);
@@ -539,7 +539,7 @@ fn assemble(
         stats,
         company: Company::default(),
         times: loading.times,
-        counts: Mutex::new(loading.counts),
+        counts: SharedCounts::new(loading.counts),
         is_disk_full: AtomicBool::new(false),
         history_from: AtomicU64::new(match options.history_retention_ms {
             0 => u64::MAX,

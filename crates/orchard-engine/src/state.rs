@@ -1,6 +1,6 @@
 //! The map, and the ranges deleted in it, as the state that `apply` changes.
 
-use crate::apply::{Replaced, State, Stored};
+use crate::apply::{Replaced, State, Stored, Written};
 use crate::count::Apart;
 use crate::expiry::ExpiryIndex;
 use crate::ranges::{Erased, Ranges};
@@ -56,23 +56,22 @@ impl<'a> Entries<'a> {
         Entries { map, ranges, expiry, apart, erased: Vec::new() }
     }
 
-    /// A version as it stands: with a tombstone over it if its range was deleted.
     fn stored<'v>(&self, version: Version<'v>) -> Stored<'v> {
-        let stored = Stored::from(version);
-        if stored.is_tombstone || self.ranges.is_empty() {
-            return stored;
+        stored(self.ranges, version)
+    }
+}
+
+/// A version as it stands: with a tombstone over it if its range was deleted.
+fn stored<'v>(ranges: &Ranges, version: Version<'v>) -> Stored<'v> {
+    let stored = Stored::from(version);
+    if stored.is_tombstone || ranges.is_empty() {
+        return stored;
+    }
+    match ranges.first_above(version.key(), version.stamp()) {
+        Some(stamp) => {
+            Stored { stamp, type_tag: 0, expires_at_ms: None, is_tombstone: true, value: None, value_len: 0 }
         }
-        match self.ranges.first_above(version.key(), version.stamp()) {
-            Some(stamp) => Stored {
-                stamp,
-                type_tag: 0,
-                expires_at_ms: None,
-                is_tombstone: true,
-                value: None,
-                value_len: 0,
-            },
-            None => stored,
-        }
+        None => stored,
     }
 }
 
@@ -131,17 +130,18 @@ impl State for Entries<'_> {
         key: &[u8],
         stamp: u64,
         content: Option<(u8, &[u8])>,
-        expires_at_ms: Option<u64>,
-    ) -> Option<Replaced> {
+        expires: impl FnOnce(Option<&Stored<'_>>) -> Option<u64>,
+    ) -> Written {
         let (type_tag, content) = match content {
             Some((type_tag, value)) => (type_tag, Content::Value(value)),
             None => (0, Content::Tombstone),
         };
-        let new = NewVersion { stamp, type_tag, expires_at_ms, content };
+        let mut new = NewVersion { stamp, type_tag, expires_at_ms: None, content };
         let mut newest_stamp = None;
         let mut replaced = None;
-        let (has_ranges, apart) = (!self.ranges.is_empty(), self.apart);
-        let is_put = self.map.upsert_if(key, new, |newest| {
+        let (ranges, apart) = (&*self.ranges, self.apart);
+        let is_put = self.map.upsert_with(key, |newest| {
+            new.expires_at_ms = expires(newest.map(|version| stored(ranges, version)).as_ref());
             newest_stamp = newest.map(|version| version.stamp());
             if newest.is_none() {
                 apart.note(key);
@@ -153,10 +153,12 @@ impl State for Entries<'_> {
                 value_len: u64::from(version.value_len()),
                 expires_at_ms: version.expires_at_ms(),
             });
-            newest_stamp != Some(stamp) && !(has_ranges && replaced.is_some())
+            let is_plain = newest_stamp != Some(stamp) && (replaced.is_none() || ranges.is_empty());
+            is_plain.then_some(new)
         });
+        let expires_at_ms = new.expires_at_ms;
         if is_put {
-            return replaced;
+            return Written { replaced, expires_at_ms };
         }
         if newest_stamp == Some(stamp) {
             self.map.rollback(key, stamp - 1);
@@ -174,7 +176,7 @@ impl State for Entries<'_> {
             }
         }
         self.map.upsert(key, new);
-        replaced
+        Written { replaced, expires_at_ms }
     }
 
     fn undo(&mut self, key: &[u8], to_stamp: u64) {

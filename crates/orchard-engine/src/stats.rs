@@ -115,7 +115,7 @@ pub(crate) fn collect(engine: &Engine) -> EngineStats {
     let map = engine.reader.stats();
     let segments = engine.live_segments();
     // Not under the commit lock: a command of `EXEC`, which runs under it, may ask.
-    let counts = *engine.counts.lock();
+    let counts = engine.counts.load();
     let covered = covered(engine);
     let expiring = engine.expiry.lock().len();
     let stats = &engine.stats;

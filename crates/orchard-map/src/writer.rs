@@ -149,18 +149,18 @@ impl MapWriter {
     /// # Panics
     /// If the stamp is not above the key's newest.
     pub fn upsert(&mut self, key: &[u8], new: NewVersion<'_>) {
-        self.upsert_if(key, new, |_| true);
+        self.upsert_with(key, |_| Some(new));
     }
 
-    /// Puts a version over whatever the key has, if `wanted` says so of its newest version; whether it did.
+    /// Puts the version over whatever the key has that `make` makes, shown the newest version that it has; whether it
+    /// made one.
     ///
     /// # Panics
-    /// If the version is wanted and its stamp is not above the key's newest.
-    pub fn upsert_if(
+    /// If the stamp of the version made is not above the key's newest.
+    pub fn upsert_with<'v>(
         &mut self,
         key: &[u8],
-        new: NewVersion<'_>,
-        wanted: impl FnOnce(Option<Version<'_>>) -> bool,
+        make: impl FnOnce(Option<Version<'_>>) -> Option<NewVersion<'v>>,
     ) -> bool {
         let (shared, state) = self.parts();
         let hash = shared.directory.hash_of(key);
@@ -170,9 +170,7 @@ impl MapWriter {
         unsafe { state.tree.descend(&shared.tree, key) };
         // SAFETY: as above.
         let found = unsafe { shared.directory.find(hash, key) };
-        if !wanted(found.map(|(_, newest)| newest)) {
-            return false;
-        }
+        let Some(new) = make(found.map(|(_, newest)| newest)) else { return false };
         let Some((slot, old)) = found else {
             insert(shared, state, hash, key, &new);
             return true;

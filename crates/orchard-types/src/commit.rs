@@ -249,9 +249,11 @@ impl Commit {
         checks.chain(mutations).fold(0, usize::saturating_add)
     }
 
+    /// Its [`Commit::size_bytes`], if it keeps to every limit.
+    ///
     /// # Errors
     /// [`LimitError`] naming the first limit of [`limits`] that the commit breaks.
-    pub fn validate(&self) -> Result<(), LimitError> {
+    pub fn validate(&self) -> Result<usize, LimitError> {
         self.validate_within("commit_operations", limits::COMMIT_OPERATIONS_MAX)
     }
 
@@ -259,13 +261,14 @@ impl Commit {
     ///
     /// # Errors
     /// [`LimitError`]
-    pub fn validate_transaction(&self) -> Result<(), LimitError> {
+    pub fn validate_transaction(&self) -> Result<usize, LimitError> {
         self.validate_within("transaction_operations", limits::TRANSACTION_OPERATIONS_MAX)
     }
 
-    fn validate_within(&self, name: &'static str, operations_max: usize) -> Result<(), LimitError> {
+    fn validate_within(&self, name: &'static str, operations_max: usize) -> Result<usize, LimitError> {
         LimitError::check(name, operations_max, self.checks.len() + self.mutations.len())?;
-        LimitError::check("commit_size_bytes", limits::COMMIT_SIZE_BYTES_MAX, self.size_bytes())?;
+        let size_bytes = self.size_bytes();
+        LimitError::check("commit_size_bytes", limits::COMMIT_SIZE_BYTES_MAX, size_bytes)?;
         if let Some(token) = &self.token {
             LimitError::check("token_size_bytes", limits::TOKEN_SIZE_BYTES_MAX, token.id.len())?;
         }
@@ -296,7 +299,7 @@ impl Commit {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(size_bytes)
     }
 }
 
@@ -316,6 +319,7 @@ mod tests {
         let token = Token { id: Bytes::from(vec![0; 65]), deadline: UnixMillis(0) };
         let commit = Commit { token: Some(token), ..Commit::new() };
         assert_eq!(commit.validate().expect_err("token too long").actual, 65);
-        Commit::new().set(SpaceId::DEFAULT, key, "v").validate()
+        Commit::new().set(SpaceId::DEFAULT, key, "v").validate()?;
+        Ok(())
     }
 }

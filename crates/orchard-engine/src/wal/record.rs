@@ -146,8 +146,10 @@ pub fn encode(token: Option<&Token>, mutations: &[Mutation], out: &mut Vec<u8>) 
 /// As [`encode`], with the hash that the token remembers: that of all mutations of the commit, when some are left out.
 pub fn encode_hashed(token: Option<(&Token, Option<u64>)>, mutations: &[Mutation], out: &mut Vec<u8>) {
     let start = out.len();
-    // Enough for everything but numbers with bounds, so that the bytes are moved once.
-    out.reserve(RECORD_OVERHEAD_BYTES + mutations.iter().map(encoded_bytes).sum::<usize>());
+    if out.capacity() == 0 {
+        // Enough for everything but numbers with bounds, so that the bytes are moved once. What is used again has grown.
+        out.reserve(RECORD_OVERHEAD_BYTES + mutations.iter().map(encoded_bytes).sum::<usize>());
+    }
     if let ([mutation], None) = (mutations, token)
         && let Operation::Set { value, expiry: Expiry::Never } = &mutation.operation
     {

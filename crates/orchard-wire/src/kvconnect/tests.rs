@@ -390,7 +390,7 @@ proptest! {
         let _ = decode_watch(&bytes);
         let _ = negotiate(&bytes);
         if let Ok(write) = decode_write(&bytes, SPACE, || NOW) {
-            prop_assert_eq!(write.commit.validate(), Ok(()));
+            prop_assert!(write.commit.validate().is_ok());
         }
     }
 

@@ -8,6 +8,7 @@ use crate::target::Target;
 use orchard_client::{BatchOperation, BatchResult};
 use orchard_wire::batch_json;
 use orchard_wire::element_json::Verb;
+use orchard_wire::value_json::Form;
 use orchard_wire::{Kind, Problem};
 use orcharddb::limits;
 use std::io::{self, BufRead as _, Read as _, Write as _};
@@ -81,11 +82,13 @@ fn send(
             }
         };
         match result {
-            Ok(BatchResult::Found(entry)) => batch_json::write_found(&mut lines, Some(&entry)),
-            Ok(BatchResult::Absent) => batch_json::write_found(&mut lines, None),
+            Ok(BatchResult::Found(entry)) => batch_json::write_found(&mut lines, Some(&entry), Form::Shown),
+            Ok(BatchResult::Absent) => batch_json::write_found(&mut lines, None, Form::Shown),
             Ok(BatchResult::Written(versionstamp)) => batch_json::write_written(&mut lines, versionstamp),
             Ok(BatchResult::Stepped(versionstamp, stepped)) => match verb {
-                Some(verb) => batch_json::write_stepped(&mut lines, versionstamp, verb, &stepped),
+                Some(verb) => {
+                    batch_json::write_stepped(&mut lines, versionstamp, verb, &stepped, Form::Shown)
+                }
                 None => batch_json::write_written(&mut lines, versionstamp),
             },
             Err(problem) => {

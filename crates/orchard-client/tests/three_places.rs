@@ -9,7 +9,7 @@ use orchard_client::{BatchOperation, BatchResult, Client, ClientError, connect};
 use orchard_wire::Kind;
 use orcharddb::{
     Check, Commit, Db, DurationMs, Expiry, IntoKey, KeyPart, KeyRange, Operation, ScanOptions, SpaceId,
-    Value, tuple,
+    Value, ValueType, tuple,
 };
 
 fn key(parts: &[&str]) -> Vec<KeyPart> {
@@ -307,4 +307,32 @@ async fn what_cannot_be_reached_is_told() {
     assert!(matches!(stranger.get("k").await, Err(ClientError::Unreachable(_))));
     let file = tempfile::NamedTempFile::new().expect("a file");
     assert!(matches!(connect(&file.path().display().to_string()).await, Err(ClientError::Open(_))));
+}
+
+/// A rendering as JSON would not give them back: of another version of the format, and none at all.
+#[tokio::test]
+async fn javascript_values_keep_their_bytes() {
+    everywhere(async |db| {
+        for bytes in [&b"\xff\x0eI\x02"[..], b"\x01"] {
+            let value = Value::new(ValueType::V8, bytes);
+            db.put("a", value.clone()).await?;
+            assert_eq!(db.get("a").await?.map(|entry| entry.value), Some(value.clone()));
+            let scanned = db.scan(KeyRange::all(), ScanOptions::default()).await?.collect().await?;
+            let scanned: Vec<_> = scanned.into_iter().map(|entry| entry.value).collect();
+            assert_eq!(scanned, std::slice::from_ref(&value));
+            let mut results = db.batch(&[BatchOperation::Get(Db::key("a")?.into_bytes())]).await?;
+            let Some(Ok(BatchResult::Found(found))) = results.pop() else { return Err("not found".into()) };
+            assert_eq!(found.value, value);
+            let (list, hash) = (db.list("list")?, db.hash("hash")?);
+            list.append(value.clone()).await?;
+            assert_eq!(list.get(0).await?, Some(value.clone()));
+            assert_eq!(list.pop_last().await?, Some(value.clone()));
+            hash.set("field", value.clone()).await?;
+            assert_eq!(hash.get("field").await?, Some(value));
+            hash.remove(["field".into()]).await?;
+            db.delete("a").await?;
+        }
+        Ok(())
+    })
+    .await;
 }

@@ -4,6 +4,7 @@
 use crate::element_json::{self, Parts, Verb};
 use crate::json_text::Object;
 use crate::problem::{Kind, Problem};
+use crate::value_json::Form;
 use crate::{commit_json, entry_json, json_text, rfc3339, value_json};
 use bytes::Bytes;
 use orcharddb::collection::{Step, Stepped};
@@ -139,14 +140,14 @@ pub fn parse(body: &[u8]) -> Result<Vec<Result<BatchOperation, Problem>>, Proble
 }
 
 /// Appends the result of a get.
-pub fn write_found(out: &mut Vec<u8>, entry: Option<&Entry>) {
+pub fn write_found(out: &mut Vec<u8>, entry: Option<&Entry>, form: Form) {
     let Some(entry) = entry else {
         return write_problem(out, &Problem::new(Kind::KeyNotFound, "there is no entry under this key"));
     };
     out.extend_from_slice(b"{\"status\":200,\"versionstamp\":\"");
     out.extend_from_slice(entry.versionstamp.to_string().as_bytes());
     out.extend_from_slice(b"\",\"value\":");
-    value_json::write(out, &entry.value);
+    form.write(out, &entry.value);
     out.extend_from_slice(b",\"type\":\"");
     out.extend_from_slice(entry.value.value_type.name().as_bytes());
     out.push(b'"');
@@ -164,12 +165,18 @@ pub fn write_written(out: &mut Vec<u8>, versionstamp: Versionstamp) {
 }
 
 /// Appends the result of a change of a collection. A pop that finds nothing is a problem.
-pub fn write_stepped(out: &mut Vec<u8>, versionstamp: Versionstamp, verb: Verb, stepped: &Stepped) {
+pub fn write_stepped(
+    out: &mut Vec<u8>,
+    versionstamp: Versionstamp,
+    verb: Verb,
+    stepped: &Stepped,
+    form: Form,
+) {
     if verb.is_pop() && stepped.changed == 0 {
         return write_problem(out, &nothing_to_pop());
     }
     out.extend_from_slice(format!("{{\"status\":200,\"versionstamp\":\"{versionstamp}\"").as_bytes());
-    element_json::write_stepped(out, verb, stepped);
+    element_json::write_stepped(out, verb, stepped, form);
     out.push(b'}');
 }
 
@@ -260,10 +267,13 @@ mod tests {
             expires_at: Some(UnixMillis(1_000)),
         };
         assert_eq!(
-            text(&|out| write_found(out, Some(&entry))),
+            text(&|out| write_found(out, Some(&entry), Form::Shown)),
             r#"{"status":200,"versionstamp":"00000000000000070002","value":1,"type":"int","expires_at":"1970-01-01T00:00:01.000Z"}"#
         );
-        assert!(text(&|out| write_found(out, None)).starts_with(r#"{"code":"key_not_found","status":404,"#));
+        assert!(
+            text(&|out| write_found(out, None, Form::Shown))
+                .starts_with(r#"{"code":"key_not_found","status":404,"#)
+        );
         assert_eq!(
             text(&|out| write_written(out, versionstamp)),
             r#"{"status":200,"versionstamp":"00000000000000070002"}"#

@@ -3,6 +3,7 @@
 use crate::commit_json::{CommitRequest, render_reply};
 use crate::element_json::{self, Verb};
 use crate::problem::{Kind, Problem};
+use crate::value_json::Form;
 use orcharddb::collection::{Step, Stepped};
 use orcharddb::{Change, Committed, Key, SpaceId, SteppedCommit};
 use serde::Deserialize;
@@ -50,7 +51,12 @@ pub fn expected(steps: &[StepAt]) -> Vec<Expected> {
 
 /// The reply to a commit with steps: as [`render_reply`], and `"results": [{"index", ..}]`, one for each step. None if the
 /// token was known.
-pub fn render_stepped(committed: &Committed, expected: &[Expected], stepped: &[Stepped]) -> Vec<u8> {
+pub fn render_stepped(
+    committed: &Committed,
+    expected: &[Expected],
+    stepped: &[Stepped],
+    form: Form,
+) -> Vec<u8> {
     let mut out = render_reply(committed);
     if committed.repeated {
         return out;
@@ -62,7 +68,7 @@ pub fn render_stepped(committed: &Committed, expected: &[Expected], stepped: &[S
             out.push(b',');
         }
         out.extend_from_slice(format!("{{\"index\":{index}").as_bytes());
-        element_json::write_stepped(&mut out, *verb, stepped);
+        element_json::write_stepped(&mut out, *verb, stepped, form);
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");

@@ -4,6 +4,7 @@
 use crate::element_json::{self, Shape};
 use crate::json_text::Object;
 use crate::problem::{Kind, Problem};
+use crate::value_json::Form;
 use crate::{json_text, rfc3339, value_json};
 use orcharddb::collection::{Elements, Exported};
 use orcharddb::tuple;
@@ -18,11 +19,16 @@ pub const KEY_JSON_SIZE_BYTES_MAX: usize = 64 * 1024;
 
 /// Appends `entry` on one line, without the line's end; without its value if only keys were asked for.
 pub fn write(out: &mut Vec<u8>, entry: &Entry, keys_only: bool) {
+    write_as(out, entry, keys_only, Form::Shown);
+}
+
+/// As [`write`], its value in a form.
+pub fn write_as(out: &mut Vec<u8>, entry: &Entry, keys_only: bool, form: Form) {
     out.extend_from_slice(b"{\"key\":");
     write_key(out, &entry.key);
     if !keys_only {
         out.extend_from_slice(b",\"value\":");
-        value_json::write(out, &entry.value);
+        form.write(out, &entry.value);
     }
     out.extend_from_slice(b",\"type\":\"");
     out.extend_from_slice(entry.value.value_type.name().as_bytes());

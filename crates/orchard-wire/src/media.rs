@@ -1,7 +1,7 @@
 //! Media types: what a body's Content-Type makes of it, and what an Accept header names.
 
 use crate::problem::{Kind, Problem};
-use crate::value_json;
+use crate::value_json::{self, Form};
 use bytes::Bytes;
 use orcharddb::{Value, ValueType};
 
@@ -11,6 +11,10 @@ pub const OCTET_STREAM: &str = "application/octet-stream";
 pub const TEXT: &str = "text/plain; charset=utf-8";
 /// JSON.
 pub const JSON: &str = "application/json";
+/// JSON in which JavaScript values are their own bytes, `{"$bytes": "base64"}`, and not a rendering.
+pub const JSON_V8_BYTES: &str = "application/json;v8=bytes";
+/// The same a line.
+pub const NDJSON_V8_BYTES: &str = "application/x-ndjson;v8=bytes";
 /// One JSON text a line.
 pub const NDJSON: &str = "application/x-ndjson";
 /// A change of a JSON document (RFC 7396).
@@ -109,6 +113,13 @@ pub fn accepts(accept: &str, media_type: &str) -> bool {
     })
 }
 
+/// In which form values go to somebody who sends this Accept header: JavaScript values as their own bytes with the parameter
+/// `v8=bytes`.
+pub fn form(accept: &str) -> Form {
+    let names_bytes = |piece: &str| piece.trim().eq_ignore_ascii_case("v8=bytes");
+    if accept.split([',', ';']).any(names_bytes) { Form::Own } else { Form::Shown }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,5 +152,10 @@ mod tests {
         assert!(!accepts("*/*", JSON));
         assert!(!accepts("application/json-seq", JSON));
         assert!(accepts("application/x-ndjson", NDJSON));
+        assert!(accepts(JSON_V8_BYTES, JSON) && accepts(NDJSON_V8_BYTES, NDJSON));
+        assert_eq!(
+            [form(JSON_V8_BYTES), form(JSON), form("a/b, c/d; V8=bytes;q=1")],
+            [Form::Own, Form::Shown, Form::Own]
+        );
     }
 }

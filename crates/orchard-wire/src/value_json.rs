@@ -41,6 +41,26 @@ pub fn write_own(out: &mut Vec<u8>, value: &Value) {
     }
 }
 
+/// In which form values are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// As [`write`] does: for people.
+    #[default]
+    Shown,
+    /// As [`write_own`] does: for programs that want the very value.
+    Own,
+}
+
+impl Form {
+    /// Appends the JSON of `value`.
+    pub fn write(self, out: &mut Vec<u8>, value: &Value) {
+        match self {
+            Form::Shown => write(out, value),
+            Form::Own => write_own(out, value),
+        }
+    }
+}
+
 /// The JSON form of `value` as a tree; `null` if it has a document that no tree can hold.
 pub fn to_json(value: &Value) -> serde_json::Value {
     let mut text = Vec::new();

@@ -166,7 +166,7 @@ impl Http {
 
     /// Sends a request and gives the body of the reply, if it is no refusal.
     pub(crate) async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
-        let reply = self.send(method, path, media::JSON, body).await?;
+        let reply = self.send(method, path, media::JSON_V8_BYTES, body).await?;
         let (status, body) = self.read(reply).await?;
         if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
     }
@@ -179,7 +179,7 @@ impl Http {
         content_type: &str,
         body: Bytes,
     ) -> Result<Bytes, ClientError> {
-        let reply = self.send_with(method, path, (media::JSON, content_type), body).await?;
+        let reply = self.send_with(method, path, (media::JSON_V8_BYTES, content_type), body).await?;
         let (status, body) = self.read(reply).await?;
         if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
     }

@@ -167,7 +167,8 @@ impl Remote {
         if let Some(at) = at {
             query.add("at", &moment(at));
         }
-        let reply = self.http.send(Method::GET, &query.path("/v1/kv"), media::NDJSON, Bytes::new()).await?;
+        let reply =
+            self.http.send(Method::GET, &query.path("/v1/kv"), media::NDJSON_V8_BYTES, Bytes::new()).await?;
         if reply.response.status() != StatusCode::OK {
             let (status, body) = self.http.read(reply).await?;
             return Err(self.http.refused(status, &body));

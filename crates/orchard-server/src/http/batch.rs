@@ -15,6 +15,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue, VARY};
 use hyper::http::request::Parts;
 use orchard_wire::batch_json::{self, BatchOperation};
 use orchard_wire::element_json::Verb;
+use orchard_wire::value_json::Form;
 use orchard_wire::{Kind, Problem, media};
 use orcharddb::collection::{Step, Stepped};
 use orcharddb::{Commit, Durability, Entry, Key, Mutation, Operation, Pending};
@@ -37,6 +38,7 @@ struct Batch {
     durability: Option<Durability>,
     /// One result a line, or one JSON object.
     lines: bool,
+    form: Form,
 }
 
 pub(super) async fn handle(
@@ -55,7 +57,7 @@ pub(super) async fn handle(
         return Err(Problem::new(Kind::UnsupportedMediaType, detail));
     }
     let lines = reply::accepts(parts, media::NDJSON) || lines_in && !reply::accepts(parts, media::JSON);
-    let batch = Batch { session: session.clone(), db, durability, lines };
+    let batch = Batch { session: session.clone(), db, durability, lines, form: reply::form(parts) };
     let body = if lines_in {
         let reader = LineReader::new(body);
         Produced::new(move |sender| async move { batch.run_lines(reader, sender).await }).into_body()
@@ -185,9 +187,9 @@ impl<'a> Flight<'a> {
                 if self.keys.contains_key(&key) {
                     self.settle(0).await?;
                 }
-                let found = self.batch.get(&key).await;
+                let (found, form) = (self.batch.get(&key).await, self.batch.form);
                 done(|out| match &found {
-                    Ok(entry) => batch_json::write_found(out, entry.as_ref()),
+                    Ok(entry) => batch_json::write_found(out, entry.as_ref(), form),
                     Err(problem) => batch_json::write_problem(out, problem),
                 })
             }
@@ -238,7 +240,14 @@ impl<'a> Flight<'a> {
                 Slot::Stepped(pending, key, verb, stepped) => {
                     match self.batch.session.acknowledged(pending).await {
                         Ok(done) => {
-                            batch_json::write_stepped(&mut self.piece, done.versionstamp, verb, &stepped);
+                            let form = self.batch.form;
+                            batch_json::write_stepped(
+                                &mut self.piece,
+                                done.versionstamp,
+                                verb,
+                                &stepped,
+                                form,
+                            );
                         }
                         Err(error) => batch_json::write_problem(&mut self.piece, &error.into()),
                     }

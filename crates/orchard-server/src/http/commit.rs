@@ -6,6 +6,7 @@ use hyper::Response;
 use hyper::header::{CONTENT_TYPE, ETAG};
 use hyper::http::request::Parts;
 use orchard_wire::commit_json::CommitRequest;
+use orchard_wire::value_json::Form;
 use orchard_wire::{Kind, Problem, commit_json, commit_steps, etag, media};
 use orcharddb::{Check, CheckFailure, Commit, CommitError, Entry, SpaceId};
 use std::sync::Arc;
@@ -40,7 +41,7 @@ pub(super) async fn handle(
     let (durability, return_values) = (request.durability, request.return_values);
     let space = session.space_for_write(db.as_deref())?;
     if !request.steps.is_empty() {
-        return stepped(session, request, space).await;
+        return stepped(session, request, space, reply::form(parts)).await;
     }
     let commit = request.in_database(space)?;
     match session.commit(&commit, durability).await {
@@ -62,6 +63,7 @@ async fn stepped(
     session: &Session,
     request: CommitRequest,
     space: SpaceId,
+    form: Form,
 ) -> Result<Response<Body>, Problem> {
     let (durability, return_values) = (request.durability, request.return_values);
     let expected = commit_steps::expected(&request.steps);
@@ -87,7 +89,7 @@ async fn stepped(
     };
     let stepped =
         outcome.map_err(|(index, error)| Problem::from(error).at(format_args!("mutations[{index}]")))?;
-    let mut response = reply::json(commit_steps::render_stepped(&committed, &expected, &stepped));
+    let mut response = reply::json(commit_steps::render_stepped(&committed, &expected, &stepped, form));
     reply::set(&mut response, ETAG, &etag::render(committed.versionstamp));
     Ok(response)
 }

@@ -9,6 +9,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response};
 use orchard_wire::element_json::{self, Shape, Verb};
 use orchard_wire::query::Parameters;
+use orchard_wire::value_json::Form;
 use orchard_wire::{Kind, Problem, batch_json, commit_json, entry_json, etag, media, value_json};
 use orcharddb::collection::{Chunks, Elements, Look, Step};
 use orcharddb::{Expiry, Key, Snapshot, SpaceId, Value, ValueType, limits};
@@ -55,7 +56,7 @@ pub(super) async fn change(
     }
     let mut out = commit_json::render_reply(&committed);
     out.pop();
-    element_json::write_stepped(&mut out, verb, &stepped);
+    element_json::write_stepped(&mut out, verb, &stepped, reply::form(parts));
     out.push(b'}');
     let mut response = reply::json(out);
     reply::set(&mut response, ETAG, &etag::render(committed.versionstamp));
@@ -142,11 +143,12 @@ pub(super) async fn get(
     let space = session.space_for_read(db.as_deref())?;
     let snapshot = at::snapshot(session, at)?;
     let versionstamp = snapshot.versionstamp();
+    let form = reply::form(parts);
     let raw = wants_raw(parts) && matches!(&look, Look::Fields(names) if names.len() == 1);
     let mut response = if reply::accepts(parts, media::NDJSON) {
         // A HEAD needs no elements.
         let whole = !is_paged && is_whole(&look) && parts.method != Method::HEAD;
-        let body = lines(snapshot, space, key, shape, look, whole).await?;
+        let body = lines(snapshot, (space, key), shape, look, whole, form).await?;
         let mut response = Response::new(body);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media::NDJSON));
         response
@@ -159,7 +161,7 @@ pub(super) async fn get(
                 let field = fields.first().ok_or_else(no_field)?;
                 entries::raw(&field.value, reply::accepts(parts, "text/plain"))
             }
-            _ => reply::json(element_json::write_page(&found, versionstamp)),
+            _ => reply::json(element_json::write_page(&found, versionstamp, form)),
         }
     };
     reply::set(&mut response, ORCHARD_VERSIONSTAMP, &versionstamp.to_string());
@@ -189,17 +191,17 @@ fn is_whole(look: &Look) -> bool {
 /// An element a line: the whole collection, streamed from one snapshot in constant memory, or what a look finds.
 async fn lines(
     snapshot: Snapshot,
-    space: SpaceId,
-    key: Key,
+    (space, key): (SpaceId, Key),
     shape: Shape,
     look: Look,
     whole: bool,
+    form: Form,
 ) -> Result<Body, Problem> {
     let mut chunks: Option<Chunks> = None;
     Pieces::body(move |out| {
         let write = |out: &mut Vec<u8>, elements: &Elements| {
             let before = out.len();
-            element_json::write_elements(out, elements, b"\n");
+            element_json::write_elements(out, elements, b"\n", form);
             if out.len() > before {
                 out.push(b'\n');
             }

@@ -130,7 +130,7 @@ async fn get(
         reply::json(part)
     } else if reply::accepts(parts, media::JSON) {
         let mut body = Vec::new();
-        entry_json::write(&mut body, &entry, false);
+        entry_json::write_as(&mut body, &entry, false, reply::form(parts));
         reply::json(body)
     } else {
         raw(&entry.value, reply::accepts(parts, "text/plain"))

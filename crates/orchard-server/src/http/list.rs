@@ -11,6 +11,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response};
 use orchard_wire::cursor::{Cursor, View};
 use orchard_wire::moment::Moment;
+use orchard_wire::value_json::Form;
 use orchard_wire::{Kind, Problem, entry_json, media, range};
 use orcharddb::{KeyRange, ReadError, ScanOptions, Snapshot, SpaceId, Versionstamp, limits};
 
@@ -27,6 +28,7 @@ struct Query {
     limit: Option<usize>,
     count: bool,
     export: bool,
+    form: Form,
     at: Option<Moment>,
     since: Option<Moment>,
     until: Option<Moment>,
@@ -55,7 +57,20 @@ impl Query {
         reply::take_consistency(&mut parameters)?;
         parameters.finish()?;
         let cursor = cursor.map(|text| Cursor::decode(&text, &range, reverse)).transpose()?;
-        Ok(Query { range, reverse, keys_only, limit, count, export, at, since, until, cursor, db })
+        Ok(Query {
+            range,
+            reverse,
+            keys_only,
+            limit,
+            count,
+            export,
+            form: reply::form(parts),
+            at,
+            since,
+            until,
+            cursor,
+            db,
+        })
     }
 
     fn rest(&self) -> KeyRange {
@@ -91,12 +106,12 @@ pub(super) async fn handle(session: &Session, parts: &Parts) -> Result<Response<
             .await?
         } else {
             let mut scan = snapshot.scan_in(space, query.rest(), options);
-            let reading = snapshot.clone();
+            let (reading, form) = (snapshot.clone(), query.form);
             Pieces::body(move |out| {
                 while out.len() < Pieces::SIZE_BYTES {
                     let Some(entry) = scan.next() else { return Ok(false) };
                     let entry = collections::shown_in_list(&reading, space, entry?)?;
-                    entry_json::write(out, &entry, options.keys_only);
+                    entry_json::write_as(out, &entry, options.keys_only, form);
                     out.push(b'\n');
                 }
                 Ok(true)
@@ -214,7 +229,7 @@ fn page(
             body.push(b',');
         }
         let entry = collections::shown_in_list(snapshot, space, entry)?;
-        entry_json::write(&mut body, &entry, query.keys_only);
+        entry_json::write_as(&mut body, &entry, query.keys_only, query.form);
         last = Some(entry.key);
     }
     body.push(b']');

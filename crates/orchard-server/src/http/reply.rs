@@ -6,6 +6,7 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use orchard_wire::query::Parameters;
+use orchard_wire::value_json::Form;
 use orchard_wire::{Kind, Problem, key_path, media};
 use orcharddb::{Durability, Key};
 
@@ -71,6 +72,13 @@ pub(crate) fn header(parts: &Parts, name: HeaderName) -> Result<Option<&str>, Pr
 pub(super) fn accepts(parts: &Parts, media_type: &str) -> bool {
     let accept = parts.headers.get_all(hyper::header::ACCEPT).iter();
     accept.filter_map(|accept| accept.to_str().ok()).any(|accept| media::accepts(accept, media_type))
+}
+
+/// In which form the client wants values within JSON.
+pub(super) fn form(parts: &Parts) -> Form {
+    let accept = parts.headers.get_all(hyper::header::ACCEPT).iter();
+    let form = |accept: &hyper::header::HeaderValue| accept.to_str().map(media::form).unwrap_or_default();
+    accept.map(form).find(|form| *form == Form::Own).unwrap_or_default()
 }
 
 /// Takes `db`, the name of a database; see `Session::space_for_read` and `space_for_write`.

@@ -5,6 +5,7 @@ use super::{Shape, bad, parse_name, parse_score};
 use crate::commit_json::Items;
 use crate::json_text::{self, Object};
 use crate::problem::{Kind, Problem};
+use crate::value_json::Form;
 use crate::{entry_json, rfc3339, value_json};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -52,8 +53,8 @@ pub(super) fn parse_scored_cursor(text: &[u8]) -> Result<Scored, Problem> {
 
 /// Appends each element of `elements` by itself, `between` between two: `{"value", "type"}`, `{"field", "value", "type"}`,
 /// a name (of one that expires of its own an object) or `{"member", "score"}`.
-pub fn write_elements(out: &mut Vec<u8>, elements: &Elements, between: &[u8]) {
-    write_each(out, elements, between, value_json::write);
+pub fn write_elements(out: &mut Vec<u8>, elements: &Elements, between: &[u8], form: Form) {
+    write_each(out, elements, between, |out, value| form.write(out, value));
 }
 
 /// The same with commas, as an export has them.
@@ -120,7 +121,7 @@ pub(crate) fn parse_elements(shape: Shape, raw: &RawValue) -> Result<Elements, P
 }
 
 /// The reply of a look, as one version shows it.
-pub fn write_page(found: &Found, versionstamp: Versionstamp) -> Vec<u8> {
+pub fn write_page(found: &Found, versionstamp: Versionstamp, form: Form) -> Vec<u8> {
     let mut out = Vec::new();
     match &found.elements {
         // As the plain values that they are, for people; their types beside them.
@@ -130,14 +131,14 @@ pub fn write_page(found: &Found, versionstamp: Versionstamp) -> Vec<u8> {
                 if n > 0 {
                     out.push(b',');
                 }
-                value_json::write(&mut out, value);
+                form.write(&mut out, value);
             }
         }
         Elements::Fields(_) => out.extend_from_slice(b"{\"fields\":["),
         Elements::Members(_) | Elements::Scored(_) => out.extend_from_slice(b"{\"members\":["),
     }
     if !matches!(found.elements, Elements::Values(_)) {
-        write_elements(&mut out, &found.elements, b",");
+        write_elements(&mut out, &found.elements, b",", form);
     }
     out.extend_from_slice(format!("],\"length\":{}", found.length).as_bytes());
     if let Elements::Values(values) = &found.elements {

@@ -4,6 +4,7 @@ use super::{Pairs, Verb, bad, parse_name, parse_score, write_name, write_score};
 use crate::commit_json::{self, Items};
 use crate::json_text::{self, Object};
 use crate::problem::Problem;
+use crate::value_json::Form;
 use crate::{entry_json, value_json};
 use bytes::Bytes;
 use orcharddb::collection::{Step, Stepped};
@@ -354,7 +355,7 @@ fn expire(out: &mut Vec<u8>, what: &str, names: &[Bytes], expiry: Expiry) {
 pub fn render_step(step: &Step) -> (Verb, Vec<u8>) {
     let mut out = Vec::new();
     let one = |out: &mut Vec<u8>, values: &[Value]| {
-        values.first().into_iter().for_each(|value| value_json::write(out, value));
+        values.first().into_iter().for_each(|value| value_json::write_own(out, value));
     };
     let name = |out: &mut Vec<u8>, name: &Bytes| write_name(out, name);
     match step {
@@ -370,7 +371,7 @@ pub fn render_step(step: &Step) -> (Verb, Vec<u8>) {
             out.extend_from_slice(b"{\"field\":");
             write_name(&mut out, field);
             out.extend_from_slice(b",\"by\":");
-            value_json::write(&mut out, by);
+            value_json::write_own(&mut out, by);
             write_type(&mut out, by);
             out.push(b'}');
         }
@@ -399,7 +400,7 @@ pub fn render_step(step: &Step) -> (Verb, Vec<u8>) {
 }
 
 /// Appends the members of a reply that say what a change did, each with a comma before it.
-pub fn write_stepped(out: &mut Vec<u8>, verb: Verb, stepped: &Stepped) {
+pub fn write_stepped(out: &mut Vec<u8>, verb: Verb, stepped: &Stepped, form: Form) {
     match verb {
         Verb::SetFields | Verb::AddMembers | Verb::AddScored => {
             out.extend_from_slice(format!(",\"added\":{}", stepped.changed).as_bytes());
@@ -414,7 +415,7 @@ pub fn write_stepped(out: &mut Vec<u8>, verb: Verb, stepped: &Stepped) {
     }
     if let Some(value) = stepped.values.first() {
         out.extend_from_slice(b",\"value\":");
-        value_json::write(out, value);
+        form.write(out, value);
         write_type(out, value);
     }
     if let Some((name, score)) = stepped.members.first() {

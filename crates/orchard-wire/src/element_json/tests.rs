@@ -1,6 +1,7 @@
 use super::*;
 use crate::entry_json::{self, ExportLine, Piece};
 use crate::query::Parameters;
+use crate::value_json::Form;
 use orcharddb::collection::{
     Elements, Exported, Field, Found, Look, Member, ScoredMember, Step, Stepped, ZPage,
 };
@@ -116,6 +117,7 @@ fn value() -> impl Strategy<Value = Value> {
         Just(Value::json("5")),
         Just(Value::json("{\"$bytes\": \"\"}")),
         Just(Value::null()),
+        prop::collection::vec(any::<u8>(), 0..5).prop_map(|data| Value::new(ValueType::V8, data)),
     ]
 }
 
@@ -232,7 +234,7 @@ proptest! {
     fn pages_come_back((shape, elements) in elements(), length in any::<u64>(), raw in any::<u64>()) {
         let versionstamp = Versionstamp::from_raw(raw);
         let page = Page { found: Found { elements, length, has_more: false }, versionstamp };
-        let body = write_page(&page.found, versionstamp);
+        let body = write_page(&page.found, versionstamp, Form::Own);
         prop_assert_eq!(parse_page(shape, &body).expect("a page"), page, "{}", String::from_utf8_lossy(&body));
     }
 
@@ -286,7 +288,7 @@ proptest! {
             changed, length, values: value.into_iter().collect(), members: member.into_iter().collect(),
         };
         let mut body = b"{\"versionstamp\":\"\"".to_vec();
-        write_stepped(&mut body, Verb::SetFields, &stepped);
+        write_stepped(&mut body, Verb::SetFields, &stepped, Form::Own);
         body.push(b'}');
         prop_assert_eq!(parse_stepped(&body).expect("a reply"), stepped);
     }

@@ -44,6 +44,7 @@ mod blocking;
 mod calls;
 mod clients;
 mod command;
+mod command_docs;
 mod config;
 mod connection;
 mod context;

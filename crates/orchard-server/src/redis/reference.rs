@@ -109,7 +109,7 @@ const REMARKS: &[(&str, &str)] = &[
         "client",
         "`TRACKING` tells of changes by every protocol and of expiry; an invalidation may come for nothing, none is missed",
     ),
-    ("command", "hints, key specifications, arguments and summaries are left out"),
+    ("command", "hints and key specifications are left out"),
     ("config", "parameters that tune what does not exist here show Redis's default and cannot be changed"),
     ("info", "`commandstats` counts calls; times are not measured"),
     ("latency", "nothing is recorded; `SLOWLOG` and `/metrics` tell more"),

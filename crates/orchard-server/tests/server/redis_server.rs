@@ -310,3 +310,32 @@ fn a_swap_of_databases_counts_at_once_in_a_pipeline() {
         "-ERR value is out of range, value must between -2147483648 and 2147483647"
     );
 }
+
+#[test]
+fn commands_are_explained() {
+    let server = TestServer::memory();
+    let mut client = server.redis();
+    client.run("HELLO 3");
+    client.check(&[
+        (
+            "COMMAND DOCS EXPIRE",
+            "{\"expire\": {\"summary\": \"Has a key expire after seconds.\", \"since\": \"1.0.0\", \"group\": \"generic\", \
+             \"complexity\": \"O(1)\", \"arguments\": [{\"name\": \"key\", \"type\": \"key\"}, {\"name\": \"seconds\", \
+             \"type\": \"integer\"}, {\"name\": \"condition\", \"type\": \"oneof\", \"flags\": ~[+optional], \"arguments\": \
+             [{\"name\": \"nx\", \"type\": \"pure-token\", \"token\": \"NX\"}, {\"name\": \"xx\", \"type\": \"pure-token\", \
+             \"token\": \"XX\"}, {\"name\": \"gt\", \"type\": \"pure-token\", \"token\": \"GT\"}, {\"name\": \"lt\", \
+             \"type\": \"pure-token\", \"token\": \"LT\"}]}]}}",
+        ),
+        (
+            "COMMAND DOCS PUBSUB|NUMPAT nothing",
+            "{\"pubsub|numpat\": {\"summary\": \"Counts the patterns that somebody listens to.\", \"since\": \"2.8.0\", \
+             \"group\": \"pubsub\", \"complexity\": \"O(1)\"}}",
+        ),
+        (
+            "COMMAND INFO BLPOP",
+            "[[\"blpop\", :-3, ~[+write, +noscript, +blocking], :1, :-2, :1, ~[+@list, +@write, +@blocking, +@slow], \
+             ~[], ~[], ~[]]]",
+        ),
+    ]);
+    assert!(client.run("COMMAND DOCS").len() > 50_000, "all of them");
+}

@@ -4,6 +4,7 @@ use crate::redis::command::{
     self, ADMIN, BLOCKING, Command, FAST, Flags, Handler, LOADING, MOVABLEKEYS, PUBSUB, READONLY, STALE,
     WRITE, session,
 };
+use crate::redis::command_docs;
 use crate::redis::context::SessionContext;
 use crate::redis::error::RedisError;
 use orchard_wire::glob;
@@ -28,7 +29,8 @@ fn simple(text: impl Into<std::borrow::Cow<'static, str>>) -> Reply {
 }
 
 /// The groups of `ACL`, without their `@`.
-fn categories(group: &str, flags: Flags) -> Vec<&'static str> {
+fn categories(group: &str, command: &Command) -> Vec<&'static str> {
+    let (name, flags) = (command.name, command.flags);
     let mut categories = Vec::new();
     let mut add = |is: bool, name| {
         if is {
@@ -42,16 +44,23 @@ fn categories(group: &str, flags: Flags) -> Vec<&'static str> {
         ("hash", "hash"),
         ("set", "set"),
         ("sorted-set", "sortedset"),
-        ("generic", "keyspace"),
         ("transactions", "transaction"),
         ("connection", "connection"),
     ] {
         add(group == known, name);
     }
+    let is_about_keys = match name {
+        "dbsize" | "flushall" | "flushdb" | "swapdb" => true,
+        "object" | "wait" => false,
+        _ => group == "generic",
+    };
+    add(is_about_keys, "keyspace");
+    add(matches!(name, "wait" | "command") || name.starts_with("command|"), "connection");
+    let is_admin = flags.has(ADMIN) || matches!(name, "lastsave" | "role");
     add(flags.has(WRITE), "write");
     add(flags.has(READONLY), "read");
-    add(flags.has(ADMIN), "admin");
-    add(flags.has(ADMIN), "dangerous");
+    add(is_admin, "admin");
+    add(is_admin || matches!(name, "flushall" | "flushdb" | "swapdb" | "keys" | "info"), "dangerous");
     add(flags.has(PUBSUB), "pubsub");
     add(flags.has(BLOCKING), "blocking");
     add(flags.has(FAST), "fast");
@@ -66,7 +75,7 @@ fn describe(group: &str, command: &Command) -> Reply {
         Handler::Container(subcommands) => subcommands,
         _ => &[],
     };
-    let categories = categories(group, command.flags).into_iter().map(|name| simple(format!("@{name}")));
+    let categories = categories(group, command).into_iter().map(|name| simple(format!("@{name}")));
     Reply::Array(vec![
         Reply::Static(command.name),
         Reply::Integer(i64::from(command.arity)),
@@ -77,7 +86,10 @@ fn describe(group: &str, command: &Command) -> Reply {
         Reply::Set(categories.collect()),
         Reply::Set(Vec::new()),
         Reply::Set(Vec::new()),
-        Reply::Set(subcommands.iter().map(|subcommand| describe(group, subcommand)).collect()),
+        match subcommands {
+            [] => Reply::Set(Vec::new()),
+            _ => Reply::Array(subcommands.iter().map(|subcommand| describe(group, subcommand)).collect()),
+        },
     ])
 }
 
@@ -110,22 +122,36 @@ fn info(_: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError>
     Ok(Reply::Array(found.collect()))
 }
 
+/// One command, as `COMMAND DOCS` explains it.
+fn explain(group: &'static str, command: &'static Command) -> (Reply, Reply) {
+    let mut facts = Vec::new();
+    let mut add = |name, fact| facts.push((Reply::Static(name), fact));
+    let docs = command_docs::find(command.name);
+    if let Some(docs) = docs {
+        add("summary", Reply::Static(docs.summary));
+        add("since", Reply::Static(docs.since));
+    }
+    add("group", Reply::Static(group));
+    if let Some(docs) = docs {
+        add("complexity", Reply::Static(docs.complexity()));
+        let arguments = docs.arguments();
+        if !arguments.is_empty() {
+            add("arguments", Reply::Array(arguments));
+        }
+    }
+    if let Handler::Container(subcommands) = command.handler {
+        let pairs = subcommands.iter().map(|subcommand| explain(group, subcommand));
+        add("subcommands", Reply::Map(pairs.collect()));
+    }
+    (Reply::Static(command.name), Reply::Map(facts))
+}
+
 fn docs(_: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
     let found: Vec<_> = match args.len() {
         2 => command::all().collect(),
         _ => args.iter().skip(2).filter_map(lookup).collect(),
     };
-    let pairs = found.into_iter().map(|(group, command)| {
-        let mut facts = vec![(Reply::Static("group"), Reply::Static(group))];
-        if let Handler::Container(subcommands) = command.handler {
-            let names = subcommands.iter().map(|subcommand| {
-                let facts = vec![(Reply::Static("group"), Reply::Static(group))];
-                (Reply::Static(subcommand.name), Reply::Map(facts))
-            });
-            facts.push((Reply::Static("subcommands"), Reply::Map(names.collect())));
-        }
-        (Reply::Static(command.name), Reply::Map(facts))
-    });
+    let pairs = found.into_iter().map(|(group, command)| explain(group, command));
     Ok(Reply::Map(pairs.collect()))
 }
 
@@ -143,7 +169,7 @@ fn list(_: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError>
             _ if !is_filtered => true,
             Some(b"module") => false,
             Some(b"aclcat") => {
-                categories(group, command.flags).iter().any(|name| name.as_bytes().eq_ignore_ascii_case(by))
+                categories(group, command).iter().any(|name| name.as_bytes().eq_ignore_ascii_case(by))
             }
             _ => glob::matches(&by.to_ascii_lowercase(), command.name.as_bytes()),
         };

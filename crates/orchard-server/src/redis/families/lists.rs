@@ -2,7 +2,7 @@
 
 use super::common::{integer, positive};
 use crate::redis::blocking::{self, Operation, PopKind};
-use crate::redis::command::{BLOCKING, DENYOOM, FAST, Family, MOVABLEKEYS, NONE, read, write};
+use crate::redis::command::{BLOCKING, DENYOOM, FAST, Family, MOVABLEKEYS, NONE, NOSCRIPT, read, write};
 use crate::redis::context::Context;
 use crate::redis::error::RedisError;
 use crate::redis::value::{string, text_of};
@@ -35,10 +35,10 @@ pub(super) static FAMILY: Family = Family {
         write("rpoplpush", 3, DENYOOM, TWO, rpoplpush),
         write("lmove", 5, DENYOOM, TWO, lmove),
         write("lmpop", -4, MOVABLEKEYS, NOWHERE, lmpop),
-        write("blpop", -3, BLOCKING, BUT_LAST, blpop),
-        write("brpop", -3, BLOCKING, BUT_LAST, brpop),
-        write("brpoplpush", 4, DENYOOM.and(BLOCKING), TWO, brpoplpush),
-        write("blmove", 6, DENYOOM.and(BLOCKING), TWO, blmove),
+        write("blpop", -3, BLOCKING.and(NOSCRIPT), BUT_LAST, blpop),
+        write("brpop", -3, BLOCKING.and(NOSCRIPT), BUT_LAST, brpop),
+        write("brpoplpush", 4, DENYOOM.and(BLOCKING).and(NOSCRIPT), TWO, brpoplpush),
+        write("blmove", 6, DENYOOM.and(BLOCKING).and(NOSCRIPT), TWO, blmove),
         write("blmpop", -5, BLOCKING.and(MOVABLEKEYS), NOWHERE, blmpop),
     ],
 };

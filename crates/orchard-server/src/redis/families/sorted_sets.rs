@@ -7,7 +7,7 @@ use super::common::{
 use super::sorted_combine as combine;
 use super::sorted_ranges as ranges;
 use crate::redis::blocking::{self, Operation, PopKind};
-use crate::redis::command::{BLOCKING, DENYOOM, FAST, Family, MOVABLEKEYS, NONE, read, write};
+use crate::redis::command::{BLOCKING, DENYOOM, FAST, Family, MOVABLEKEYS, NONE, NOSCRIPT, read, write};
 use crate::redis::context::Context;
 use crate::redis::error::RedisError;
 use orchard_wire::resp::number::double_text;
@@ -45,8 +45,8 @@ pub(super) static FAMILY: Family = Family {
         write("zpopmin", -2, FAST, ONE, zpopmin),
         write("zpopmax", -2, FAST, ONE, zpopmax),
         write("zmpop", -4, MOVABLEKEYS, NOWHERE, zmpop),
-        write("bzpopmin", -3, BLOCKING.and(FAST), (1, -2, 1), bzpopmin),
-        write("bzpopmax", -3, BLOCKING.and(FAST), (1, -2, 1), bzpopmax),
+        write("bzpopmin", -3, BLOCKING.and(FAST).and(NOSCRIPT), (1, -2, 1), bzpopmin),
+        write("bzpopmax", -3, BLOCKING.and(FAST).and(NOSCRIPT), (1, -2, 1), bzpopmax),
         write("bzmpop", -5, BLOCKING.and(MOVABLEKEYS), NOWHERE, bzmpop),
         read("zunion", -3, MOVABLEKEYS, NOWHERE, combine::zunion),
         read("zinter", -3, MOVABLEKEYS, NOWHERE, combine::zinter),

@@ -21,7 +21,7 @@ pub(super) static FAMILY: Family = Family {
         Command {
             name: "exec",
             arity: 1,
-            flags: ALWAYS.and(SKIP_SLOWLOG),
+            flags: NOSCRIPT.and(LOADING).and(STALE).and(NOT_QUEUED).and(SKIP_SLOWLOG),
             keys: (0, 0, 0),
             handler: Handler::Exec,
         },

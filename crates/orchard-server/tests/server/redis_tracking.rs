@@ -140,7 +140,12 @@ fn prefixes_are_told_of_all_that_changes() {
     let mut client = tracking(&server, " BCAST PREFIX user: PREFIX img: NOLOOP");
     client.check(&[("SET user:own 1", "+OK")]);
     other.check(&[("MSET user:1 1 x 2 img:7 3", "+OK")]);
-    assert_eq!(client.read(), ">[\"invalidate\", [\"img:7\", \"user:1\"]]");
+    // In one message or, if the first key is on its way before the other is noted, in two.
+    let mut told = client.read();
+    if !told.contains("user:1") || !told.contains("img:7") {
+        told += &client.read();
+    }
+    assert!(told.contains("user:1") && told.contains("img:7") && !told.contains("own"), "{told}");
     // What a range held is not known.
     other.check(&[("FLUSHALL", "+OK")]);
     assert_eq!(client.read(), ALL_GONE);

@@ -2,7 +2,7 @@
 //!
 //! - What becomes ready together is answered together: the streams that were woken are polled first, then the connection,
 //!   which writes their replies at once. As tasks of their own each would wake the connection, and the client, for itself.
-//! - Of many the first few replies are sent early: the client then works on them while the others are made. If it got all at
+//! - Of many the first replies are sent early: the client then works on them while the others are made. If it got all at
 //!   once, it and the server would only ever work in turn.
 //! - A wake from outside costs the runtime one wake for the whole connection, whatever number of streams it is for.
 //! - A connection gives the thread back after so many rounds, or when its share of the runtime's budget is used up.
@@ -22,8 +22,8 @@ use tokio::task::coop::has_budget_remaining;
 /// Rounds of streams and connection before the thread is given back.
 const ROUNDS_MAX: usize = 16;
 
-/// Streams that end before the first replies are sent. Every further share is twice as large.
-const FIRST_SHARE: usize = 4;
+/// Streams that end before the first replies to new requests are sent. Every further share is twice as large.
+const FIRST_SHARE: usize = 1;
 /// Polls of streams in one round, so that one which always goes on does not keep the connection.
 const POLLS_MAX: usize = 256;
 
@@ -136,7 +136,9 @@ impl Streams {
             if polled.is_ready() {
                 return polled;
             }
-            self.take_opened();
+            if self.take_opened() {
+                share = FIRST_SHARE;
+            }
             if self.rest(cx) {
                 return Poll::Pending;
             }
@@ -199,9 +201,10 @@ impl Streams {
         has_ended
     }
 
-    /// Gives the streams that the connection has opened their slots.
-    fn take_opened(&mut self) {
+    /// Gives the streams that the connection has opened their slots; whether there were any.
+    fn take_opened(&mut self) -> bool {
         let mut opened = self.opened.0.lock();
+        let has_opened = !opened.is_empty();
         for stream in opened.drain(..) {
             let at = match self.free.pop() {
                 Some(at) => at,
@@ -216,6 +219,7 @@ impl Streams {
                 slot.waker.wake_by_ref();
             }
         }
+        has_opened
     }
 }
 
@@ -276,14 +280,23 @@ mod tests {
     }
 
     #[test]
-    fn of_many_replies_the_first_few_are_sent_early_and_the_others_together() {
+    fn of_many_replies_the_first_are_sent_early_and_the_others_together() {
         let (mut streams, mut seen) = (Streams::new(), Seen::default());
         let senders: Vec<_> = (0..12).map(|_| seen.open(&streams)).collect();
         assert!(seen.poll(&mut streams).is_pending());
         seen.at_polls.clear();
         senders.into_iter().for_each(drop);
         assert!(seen.poll(&mut streams).is_pending());
-        assert_eq!(seen.at_polls, [FIRST_SHARE, 12]);
+        assert_eq!(seen.at_polls, [1, 3, 7, 12]);
+    }
+
+    #[test]
+    fn new_requests_get_their_first_reply_early() {
+        let (mut streams, mut seen) = (Streams::new(), Seen::default());
+        let opened: Vec<_> = (0..12).map(|_| seen.open(&streams)).collect();
+        opened.into_iter().for_each(drop);
+        assert!(seen.poll(&mut streams).is_pending());
+        assert_eq!(seen.at_polls, [0, 1, 3, 7, 12]);
     }
 
     #[test]

@@ -45,6 +45,18 @@ def time_of_day(args, redis, orchard):
     return abs(int(redis[1][0][1]) - int(orchard[1][0][1])) <= 1
 
 
+def without_sign(reply):
+    """The reply with every score of minus zero as zero."""
+    kind, payload = reply
+    if isinstance(payload, list):
+        return (kind, [without_sign(item) for item in payload])
+    return (kind, b"0") if kind in ",$" and payload == b"-0" else reply
+
+
+def negative_zero(args, redis, orchard):
+    return b"Z" in command(args)[:2] and without_sign(redis) == without_sign(orchard)
+
+
 ENCODINGS = {
     b"int": "string", b"embstr": "string", b"raw": "string",
     b"listpack": "packed", b"quicklist": "list", b"ziplist": "packed", b"hashtable": "table", b"intset": "packed",
@@ -204,6 +216,7 @@ DIFFERENCES = [
     Difference("client-id", "connection ids are a server's own", identity),
     Difference("scan-page", "what one page holds follows from the hash function; whole walks are compared", page),
     Difference("auth", "with no access token set, on loopback only, whatever a client sends is accepted", auth),
+    Difference("negative-zero", "Redis keeps the sign of a score of minus zero in sets of some sizes; here zero has none", negative_zero),
     Difference("error-text", "error texts are UTF-8: where Redis repeats foreign bytes, the words differ", error_text),
     Difference("command-facts", "hints, key specifications, categories and help texts are left out or our own", command_facts),
     Difference("slow-log", "numbers, durations and addresses of SLOWLOG GET are a server's own", slow_log),

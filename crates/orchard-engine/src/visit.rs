@@ -32,16 +32,6 @@ pub struct EntryRef<'a> {
 }
 
 impl EntryRef<'_> {
-    fn of<'a>(key: &'a [u8], version: &Version<'a>, value: &'a [u8]) -> EntryRef<'a> {
-        EntryRef {
-            key,
-            value_type: ValueType::from_number(version.type_tag()).unwrap_or_default(),
-            value,
-            versionstamp: Versionstamp::from_raw(version.stamp()),
-            expires_at: version.expires_at_ms().map(UnixMillis),
-        }
-    }
-
     /// A copy of the entry.
     pub fn to_entry(&self) -> Entry {
         Entry {
@@ -53,16 +43,16 @@ impl EntryRef<'_> {
     }
 }
 
-/// An entry without its bytes, which are on disk.
-struct OnDisk {
+/// What the map knows of an entry beside its bytes, which may be on disk.
+struct Facts {
     value_type: ValueType,
     stamp: u64,
     expires_at: Option<UnixMillis>,
 }
 
-impl OnDisk {
-    fn of(version: &Version<'_>) -> OnDisk {
-        OnDisk {
+impl Facts {
+    fn of(version: &Version<'_>) -> Facts {
+        Facts {
             value_type: ValueType::from_number(version.type_tag()).unwrap_or_default(),
             stamp: version.stamp(),
             expires_at: version.expires_at_ms().map(UnixMillis),
@@ -87,7 +77,7 @@ enum Held {
     /// Behind this flat key there may be more.
     Pause(Vec<u8>),
     /// The entry of this flat key comes from the disk, then go on behind it.
-    Load(Vec<u8>, OnDisk),
+    Load(Vec<u8>, Facts),
 }
 
 impl Engine {
@@ -144,8 +134,8 @@ impl Engine {
                 let Some(version) = found else { return Ok(visit(None)) };
                 version.touch();
                 match version.value() {
-                    Some(value) => return Ok(visit(Some(EntryRef::of(key, &version, value)))),
-                    None => OnDisk::of(&version),
+                    Some(value) => return Ok(visit(Some(Facts::of(&version).with(key, value)))),
+                    None => Facts::of(&version),
                 }
             };
             let value = self.load(flat, on_disk.stamp)?;
@@ -207,10 +197,10 @@ impl Engine {
             let flat = version.key();
             if is_visible(&version, time) && !ranges.hides(&version, at) {
                 let Some(value) = version.value() else {
-                    held = Held::Load(flat.to_vec(), OnDisk::of(&version));
+                    held = Held::Load(flat.to_vec(), Facts::of(&version));
                     return ControlFlow::Break(());
                 };
-                visit(EntryRef::of(key_of(flat), &version, value))?;
+                visit(Facts::of(&version).with(key_of(flat), value))?;
             }
             looked_at += 1;
             if looked_at < LOOKED_AT_MAX {

@@ -222,6 +222,13 @@ pub(crate) fn find(name: &[u8]) -> Option<&'static Command> {
     TABLE.get(&*lower).copied()
 }
 
+/// The command that a request names, whether or not its arguments are right.
+pub(crate) fn named(args: Args<'_>) -> Option<&'static Command> {
+    let command = find(args.at(0))?;
+    let Handler::Container(subcommands) = command.handler else { return Some(command) };
+    subcommands.iter().find(|subcommand| subcommand.last_name().as_bytes().eq_ignore_ascii_case(args.at(1)))
+}
+
 /// Why a request names no command that can run.
 pub(crate) fn resolve(args: Args<'_>) -> Result<&'static Command, RedisError> {
     let Some(command) = find(args.at(0)) else { return Err(unknown(args)) };

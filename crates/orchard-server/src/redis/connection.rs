@@ -344,7 +344,7 @@ impl Connection<'_> {
         seen.is_blocked = self.blocked.is_some();
         seen.input_bytes = self.input.len();
         seen.output_bytes = self.output.waiting_bytes();
-        seen.active_at = Some(Instant::now());
+        seen.active_at = Some(self.session.ran_at);
     }
 
     /// Idle connections hold no room to read into.

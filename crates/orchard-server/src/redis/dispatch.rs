@@ -83,22 +83,14 @@ impl<'a> Dispatcher<'a> {
     ) -> Dispatcher<'a> {
         output.note_visible(server.db.visible());
         let observers = Observers::of(server);
-        Dispatcher {
-            server,
-            session,
-            output,
-            view: None,
-            view_space: None,
-            observers,
-            tally: Tally::default(),
-        }
+        Dispatcher { server, session, output, view: None, view_space: None, observers, tally: Tally::new() }
     }
 
     /// Runs a batch from one of its requests on.
     pub(crate) fn run(&mut self, batch: &Batch, from: usize) -> Stopped {
         self.warm(batch, from);
         let stopped = self.run_requests(batch, from);
-        self.tally.flush(&self.server.redis.calls);
+        self.session.ran_at = self.tally.lap(&self.server.redis.calls).0;
         let next = if let Stopped::Full(next) | Stopped::Paused(next) = stopped { next } else { batch.len() };
         let ran = u64::try_from(next.saturating_sub(from)).unwrap_or(0);
         self.server.redis.commands_run.fetch_add(ran, Ordering::Relaxed);
@@ -151,7 +143,8 @@ impl<'a> Dispatcher<'a> {
             if let Admitted::Run(command) = &admitted
                 && !matches!(command.handler, Handler::Write(_))
             {
-                self.tally.add(command, &self.server.redis.calls);
+                self.tally.turn_to(command, &self.server.redis.calls);
+                self.tally.count();
             }
             match admitted {
                 Admitted::Wait => return Stopped::Paused(next),
@@ -182,6 +175,7 @@ impl<'a> Dispatcher<'a> {
                         let mut cx = SessionContext { server: self.server, session: self.session };
                         let reply = handler(&mut cx, args).unwrap_or_else(Reply::from);
                         self.observers.note(self.server, self.session, command, args, started);
+                        self.server.redis.calls.note_reply(command, &reply);
                         self.answer(&reply, Versionstamp::ZERO);
                     }
                     Handler::Exec => self.exec(),
@@ -218,13 +212,13 @@ impl<'a> Dispatcher<'a> {
                 let text = format!("EXECABORT Transaction discarded because of: {reason}");
                 return Admitted::Answer(Reply::error(text));
             }
-            Err(error) => return self.reject(error),
+            Err(error) => return self.reject(args, error),
         };
         if !self.session.is_authenticated && !command.flags.has(NO_AUTH) {
-            return self.reject(NO_AUTHENTICATION);
+            return self.reject(args, NO_AUTHENTICATION);
         }
         if self.session.only_listens() && !may_listener_run(command) {
-            return self.reject(RedisError::err(format_args!(
+            return self.reject(args, RedisError::err(format_args!(
                 "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
                 command.name
             )));
@@ -238,7 +232,7 @@ impl<'a> Dispatcher<'a> {
         }
         let Some(multi) = &mut self.session.multi else { return Admitted::Run(command) };
         if command.flags.has(NO_MULTI) {
-            return self.reject(RedisError::err("Command not allowed inside a transaction"));
+            return self.reject(args, RedisError::err("Command not allowed inside a transaction"));
         }
         if command.flags.has(NOT_QUEUED) || matches!(command.handler, Handler::Exec) {
             return Admitted::Run(command);
@@ -247,15 +241,17 @@ impl<'a> Dispatcher<'a> {
         multi.size_bytes += owned.size_bytes();
         if multi.size_bytes > QUEUE_SIZE_BYTES_MAX {
             multi.queue.clear();
-            return self.reject(RedisError::err(format_args!(
-                "the transaction is over {QUEUE_SIZE_BYTES_MAX} bytes"
-            )));
+            return self.reject(
+                args,
+                RedisError::err(format_args!("the transaction is over {QUEUE_SIZE_BYTES_MAX} bytes")),
+            );
         }
         multi.queue.push((command, owned));
         Admitted::Answer(Reply::Simple("QUEUED".into()))
     }
 
-    fn reject(&mut self, error: RedisError) -> Admitted {
+    fn reject(&mut self, args: Args<'_>, error: RedisError) -> Admitted {
+        self.server.redis.calls.note_rejected(args, &error.0);
         if let Some(multi) = &mut self.session.multi {
             multi.is_broken = true;
         }
@@ -278,7 +274,7 @@ impl<'a> Dispatcher<'a> {
     }
 
     /// Runs a read on the view, which is newer than every commit of this connection.
-    fn run_read(&mut self, handler: command::KeysHandler, command: &Command, args: Args<'_>) {
+    fn run_read(&mut self, handler: command::KeysHandler, command: &'static Command, args: Args<'_>) {
         let (server, database) = (self.server, self.session.database);
         let (stamp, time) = self.session.own;
         let remembers = command.flags.has(READONLY) && self.session.remembers();
@@ -318,7 +314,9 @@ impl<'a> Dispatcher<'a> {
             handler(&mut Context { server, session: self.session, tx: &mut tx, space }, args)
         });
         drop(tx);
-        self.answer(&reply.unwrap_or_else(Reply::from), depends_on);
+        let reply = reply.unwrap_or_else(Reply::from);
+        server.redis.calls.note_reply(command, &reply);
+        self.answer(&reply, depends_on);
     }
 
     fn end_view(&mut self) {
@@ -359,13 +357,12 @@ impl<'a> Dispatcher<'a> {
             observers: self.observers,
             started: None,
             effects: Effects::default(),
+            tally: &mut self.tally,
         };
+        writes.tally.turn_to(first, &self.server.redis.calls);
         self.server.db.pipeline(count, &mut writes);
         let ran = writes.ran;
         writes.wake_waiting();
-        for command in writes.commands.iter().take(ran) {
-            self.tally.add(command, &self.server.redis.calls);
-        }
         self.output.note_visible(self.server.db.visible());
         from + ran
     }
@@ -403,9 +400,10 @@ impl<'a> Dispatcher<'a> {
             exec.remember(view.versionstamp());
             exec.tell(view.versionstamp());
         }
-        for (command, _) in &exec.multi.queue {
-            self.tally.add(command, &exec.server.redis.calls);
-        }
+        // What was queued shares the time of the whole.
+        let calls = &exec.server.redis.calls;
+        let took = self.tally.lap(calls).1 / u32::try_from(exec.multi.queue.len().max(1)).unwrap_or(u32::MAX);
+        exec.multi.queue.iter().for_each(|(command, _)| calls.add(command, 1, took));
         if self.observers.is_monitored {
             let (server, multi) = (exec.server, std::mem::take(&mut exec.multi));
             for (command, owned) in &multi.queue {
@@ -503,6 +501,7 @@ struct Writes<'a> {
     observers: Observers,
     started: Option<Instant>,
     effects: Effects,
+    tally: &'a mut Tally,
 }
 
 impl Pipeline for Writes<'_> {
@@ -578,8 +577,8 @@ impl Pipeline for Writes<'_> {
             let args = self.batch.request(self.from + number);
             self.observers.note(self.server, self.session, command, args, self.started.take());
         }
+        self.note_ran(number, &reply);
         answer(self.session, self.output, &reply, submitted.depends_on);
-        self.ran = number + 1;
         if self.output.waiting_bytes() > OUTPUT_PAUSE_BYTES {
             return ControlFlow::Break(());
         }
@@ -588,6 +587,20 @@ impl Pipeline for Writes<'_> {
 }
 
 impl Writes<'_> {
+    fn note_ran(&mut self, number: usize, reply: &Reply) {
+        self.ran = number + 1;
+        let calls = &self.server.redis.calls;
+        self.tally.count();
+        if let Some(next) = self.commands.get(self.ran) {
+            self.tally.turn_to(next, calls);
+        }
+        if matches!(reply, Reply::Error(_))
+            && let Some(command) = self.commands.get(number)
+        {
+            calls.note_reply(command, reply);
+        }
+    }
+
     /// Whoever waits for a key that was written tries again.
     fn wake_waiting(&self) {
         let waiting = &self.server.redis.waiting;

@@ -99,6 +99,12 @@ impl Exec<'_> {
 
     pub(super) fn tell(&mut self, depends_on: Versionstamp) {
         let reply = std::mem::replace(&mut self.reply, Reply::None);
+        if let Reply::Array(replies) = &reply {
+            let commands = self.multi.queue.iter().map(|(command, _)| command);
+            commands
+                .zip(replies)
+                .for_each(|(command, reply)| self.server.redis.calls.note_reply(command, reply));
+        }
         answer(self.session, self.output, &reply, depends_on);
     }
 }

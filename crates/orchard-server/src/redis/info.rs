@@ -1,6 +1,7 @@
 //! `INFO`: the sections and fields that clients and monitoring read, where there is something true to say.
 
 use super::REDIS_VERSION;
+use super::calls::CallStats;
 use super::databases;
 use super::error::RedisError;
 use crate::Server;
@@ -129,6 +130,7 @@ fn fields(section: &str, server: &Server, tx: &mut Transaction<'_>, stats: &Stat
             add("total_connections_received", &redis.clients.opened());
             add("total_commands_processed", &redis.commands_run.load(Ordering::Relaxed));
             add("rejected_connections", &0);
+            add("total_error_replies", &redis.calls.errors().iter().map(|(_, count)| count).sum::<u64>());
             add("evicted_keys", &0);
             add("pubsub_channels", &channels);
             add("pubsub_patterns", &patterns);
@@ -156,11 +158,21 @@ fn fields(section: &str, server: &Server, tx: &mut Transaction<'_>, stats: &Stat
             }
         }
         "commandstats" => {
-            for (name, calls) in redis.calls.all() {
+            for (name, stats) in redis.calls.all() {
+                let CallStats { calls, nanos, rejected, failed } = stats;
+                let usec = nanos / 1_000;
+                let mean = nanos as f64 / 1_000.0 / calls.max(1) as f64;
                 add(
                     &format!("cmdstat_{name}"),
-                    &format_args!("calls={calls},usec=0,usec_per_call=0.00,rejected_calls=0,failed_calls=0"),
+                    &format_args!(
+                        "calls={calls},usec={usec},usec_per_call={mean:.2},rejected_calls={rejected},failed_calls={failed}"
+                    ),
                 );
+            }
+        }
+        "errorstats" => {
+            for (prefix, count) in redis.calls.errors() {
+                add(&format!("errorstat_{prefix}"), &format_args!("count={count}"));
             }
         }
         "cluster" => add("cluster_enabled", &0),

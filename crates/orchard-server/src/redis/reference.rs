@@ -111,7 +111,10 @@ const REMARKS: &[(&str, &str)] = &[
     ),
     ("command", "hints and key specifications are left out"),
     ("config", "parameters that tune what does not exist here show Redis's default and cannot be changed"),
-    ("info", "`commandstats` counts calls; times are not measured"),
+    (
+        "info",
+        "the times of `commandstats` are those of whole pipelines, divided among neighbours of one name",
+    ),
     ("latency", "nothing is recorded; `SLOWLOG` and `/metrics` tell more"),
     ("memory", "`USAGE` is an estimate"),
     ("object", "`ENCODING` is what Redis would plausibly answer"),

@@ -10,6 +10,7 @@ use orchard_wire::resp::{OwnedArgs, RespVersion};
 use orcharddb::{Kept, Key, UnixMillis, Versionstamp, WarmKeys};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Bytes that one `MULTI` may queue.
 pub(crate) const QUEUE_SIZE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -133,6 +134,8 @@ pub(crate) struct Session {
     pub(crate) may_wait: bool,
     /// What the last command waits for.
     pub(crate) wait: Option<Wait>,
+    /// When the last batch had run.
+    pub(crate) ran_at: Instant,
     /// Room for the keys of a batch.
     pub(crate) warm: WarmKeys,
     /// The connection ends after the replies so far.
@@ -160,6 +163,7 @@ impl Session {
             own: (Versionstamp::ZERO, UnixMillis(0)),
             may_wait: true,
             wait: None,
+            ran_at: Instant::now(),
             warm: WarmKeys::default(),
             is_closing: false,
         }

@@ -44,6 +44,34 @@ fn numbers_about_the_server_are_true() {
     let stats = client.run("INFO commandstats");
     assert!(stats.contains("cmdstat_get:calls=2,") && stats.contains("cmdstat_set:calls=2,"), "{stats}");
     assert!(stats.contains("cmdstat_exec:calls=1,"), "{stats}");
+    // A pipeline of two names, with errors of every kind.
+    let requests = [
+        request(&["INCR", "numbers"]),
+        request(&["LLEN", "numbers"]),
+        request(&["LLEN", "a", "b"]),
+        request(&["INCR", "b"]),
+        request(&["NOSUCH"]),
+        request(&["MULTI"]),
+        request(&["LLEN", "numbers"]),
+        request(&["EXEC"]),
+    ];
+    client.write(&requests.concat());
+    requests.iter().for_each(|_| drop(client.read()));
+    let stats = client.run("INFO commandstats");
+    let of = |name: &str, field: &str| {
+        let line = stats.split(&format!("cmdstat_{name}:")).nth(1).expect("it has run").split("\\r\\n").next();
+        let value = line.and_then(|line| line.split(&format!("{field}=")).nth(1)?.split(',').next());
+        value.and_then(|value| value.parse::<f64>().ok()).expect("a number")
+    };
+    assert_eq!((of("incr", "calls"), of("incr", "failed_calls")), (2.0, 1.0));
+    assert_eq!(
+        (of("llen", "calls"), of("llen", "rejected_calls"), of("llen", "failed_calls")),
+        (2.0, 1.0, 2.0)
+    );
+    assert!(of("set", "usec_per_call") > 0.0, "{stats}");
+    let stats = client.run("INFO errorstats");
+    assert!(stats.contains("errorstat_ERR:count=2\\r\\n"), "{stats}");
+    assert!(stats.contains("errorstat_WRONGTYPE:count=3\\r\\n"), "{stats}");
     let keys = client.run("INFO keyspace");
     assert!(keys.contains("db0:keys=3,expires=1,avg_ttl="), "{keys}");
     assert!(!keys.contains("avg_ttl=0"), "{keys}");

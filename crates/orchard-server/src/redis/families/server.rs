@@ -157,7 +157,10 @@ fn slowlog_get(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, Red
     let count = match args.get(2) {
         None => SHOWN_DEFAULT,
         Some(_) if args.len() > 3 => {
-            return Err(RedisError::wrong_arity("slowlog|get"));
+            let given = shown(args.at(1), 128);
+            return Err(RedisError::err(format_args!(
+                "unknown subcommand or wrong number of arguments for '{given}'. Try SLOWLOG HELP."
+            )));
         }
         Some(text) => match parse_integer(text) {
             None => return Err(RedisError::NOT_INTEGER),

@@ -59,7 +59,8 @@ fn numbers_about_the_server_are_true() {
     requests.iter().for_each(|_| drop(client.read()));
     let stats = client.run("INFO commandstats");
     let of = |name: &str, field: &str| {
-        let line = stats.split(&format!("cmdstat_{name}:")).nth(1).expect("it has run").split("\\r\\n").next();
+        let line =
+            stats.split(&format!("cmdstat_{name}:")).nth(1).expect("it has run").split("\\r\\n").next();
         let value = line.and_then(|line| line.split(&format!("{field}=")).nth(1)?.split(',').next());
         value.and_then(|value| value.parse::<f64>().ok()).expect("a number")
     };

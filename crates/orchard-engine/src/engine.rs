@@ -156,6 +156,8 @@ pub struct Engine {
     pub(crate) counts: SharedCounts,
     /// The log has no space; only deletes are taken. Changed under the commit lock.
     pub(crate) is_disk_full: AtomicBool,
+    /// Whether a [`LogLead`](crate::lead::LogLead) exists.
+    pub(crate) has_lead: AtomicBool,
     pub(crate) written_time_ms: AtomicU64,
     /// History begins here; `u64::MAX`: with the oldest snapshot.
     pub(crate) history_from: AtomicU64,
@@ -356,9 +358,10 @@ impl Engine {
         self.progress.wait_for_work(timeout_ms)
     }
 
-    /// Whether tasks, not threads, wait for commits: they cannot drive the log themselves.
+    /// Whether tasks wait for commits that nobody but the driving thread writes: tasks cannot do it themselves, unless one
+    /// of them leads the log ([`LogLead`](crate::lead::LogLead)).
     pub fn has_waiting_tasks(&self) -> bool {
-        self.progress.has_wakers()
+        self.progress.has_wakers_for_thread()
     }
 
     /// Makes [`Engine::wait_for_work`] return for good.

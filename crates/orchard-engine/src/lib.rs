@@ -21,6 +21,7 @@ pub mod expiry;
 pub mod format;
 pub mod hash_scan;
 pub mod history;
+pub mod lead;
 mod load;
 pub mod log_clock;
 pub mod look;

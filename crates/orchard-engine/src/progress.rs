@@ -44,6 +44,19 @@ struct Waiting {
     /// The thread that drives the log waits for long: a group written by another thread is news to it.
     driver_rests: bool,
     stopped: bool,
+    lead: Lead,
+}
+
+/// The task that drives the log for waiting tasks, in the place of the thread.
+#[derive(Default)]
+enum Lead {
+    /// There is none: the thread does it.
+    #[default]
+    Absent,
+    /// It looks for waiting tasks before it rests.
+    Busy,
+    /// It is to be woken for the first one.
+    Resting(Waker),
 }
 
 /// A driver that rests this long, in milliseconds, is woken by groups that others write.
@@ -193,10 +206,39 @@ impl Progress {
             return Some(Err(error));
         }
         waiting.wakers.push((stamp, level, waker.clone()));
-        waiting.has_work = true;
-        drop(waiting);
-        self.work.notify_one();
+        match std::mem::replace(&mut waiting.lead, Lead::Busy) {
+            Lead::Busy => {}
+            Lead::Resting(lead) => {
+                drop(waiting);
+                lead.wake();
+            }
+            Lead::Absent => {
+                waiting.lead = Lead::Absent;
+                waiting.has_work = true;
+                drop(waiting);
+                self.work.notify_one();
+            }
+        }
         None
+    }
+
+    /// Whether tasks wait for the log, for the task that leads it; else `waker` is woken once one does. From now on the
+    /// thread is not called for them.
+    pub(crate) fn poll_lead(&self, waker: &Waker) -> bool {
+        let mut waiting = self.waiting.lock();
+        let is_due = !waiting.wakers.is_empty();
+        waiting.lead = if is_due { Lead::Busy } else { Lead::Resting(waker.clone()) };
+        is_due
+    }
+
+    /// The thread drives the log for tasks too, until [`Progress::poll_lead`] is called again.
+    pub(crate) fn end_lead(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.lead = Lead::Absent;
+        if !waiting.wakers.is_empty() {
+            waiting.has_work = true;
+            self.work.notify_one();
+        }
     }
 
     /// `visible`, if it lies behind `after`; else `waker` is woken once it does.
@@ -290,8 +332,14 @@ impl Progress {
     }
 
     /// Whether a task waits for the log.
-    pub fn has_wakers(&self) -> bool {
+    pub(crate) fn has_wakers(&self) -> bool {
         !self.waiting.lock().wakers.is_empty()
+    }
+
+    /// Whether a task waits for the log that the thread is to drive for it.
+    pub fn has_wakers_for_thread(&self) -> bool {
+        let waiting = self.waiting.lock();
+        matches!(waiting.lead, Lead::Absent) && !waiting.wakers.is_empty()
     }
 
     /// Ends [`Progress::wait_for_work`] for good.

@@ -541,6 +541,7 @@ fn assemble(
         times: loading.times,
         counts: SharedCounts::new(loading.counts),
         is_disk_full: AtomicBool::new(false),
+        has_lead: AtomicBool::new(false),
         history_from: AtomicU64::new(match options.history_retention_ms {
             0 => u64::MAX,
             _ => history_from,

@@ -11,6 +11,7 @@ mod connection;
 mod http;
 mod kvconnect;
 mod listener;
+mod log_task;
 mod metrics;
 mod options;
 mod redis;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::{fmt, io};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 /// Why the server did not start.
 #[derive(Debug)]
@@ -114,6 +116,10 @@ pub async fn serve(
     on_ready(listener.local_addr().map_err(bind)?);
     let server = Arc::new(Server::new(db, options));
     redis::tell_expired(&server);
+    // Ends with this future, too.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(log_task::run(server.db.clone()));
     listener::run(server, listener, shutdown).await;
+    tasks.shutdown().await;
     Ok(())
 }

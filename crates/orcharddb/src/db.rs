@@ -12,6 +12,7 @@ use orchard_engine::commit::{Placed, Submitted};
 use orchard_engine::compaction::PlanOptions;
 use orchard_engine::engine::{Committed, Engine, EngineOptions};
 use orchard_engine::error::{CommitError, OpenError, ReadError, StorageError};
+use orchard_engine::lead::LogLead;
 use orchard_engine::stats::EngineStats;
 use orchard_env::{Env, RealDisk, SystemClock, SystemRandom};
 use orchard_types::{Commit, Durability, Entry, Key, KeyRange, SpaceId, UnixMillis, Value, Versionstamp};
@@ -237,6 +238,11 @@ impl Db {
     /// The engine below, for the layers above.
     pub fn engine(&self) -> &Engine {
         &self.shared.engine
+    }
+
+    /// The right to drive the log from a task, for the runtime of a server; `None` while another has it.
+    pub fn lead_log(&self) -> Option<LogLead> {
+        LogLead::new(self.shared.engine.clone())
     }
 
     /// What an acknowledged commit survives, unless it asks for something else.

@@ -39,6 +39,7 @@ pub use orchard_engine::commit::{Placed, Submitted};
 pub use orchard_engine::default_expiry::DefaultExpiry;
 pub use orchard_engine::engine::{Committed, EngineOptions};
 pub use orchard_engine::error::{CommitError, Corruption, OpenError, ReadError, StorageError, TokenError};
+pub use orchard_engine::lead::LogLead;
 pub use orchard_engine::look::WarmKeys;
 pub use orchard_engine::visit::EntryRef;
 pub use orchard_types::{

@@ -34,7 +34,7 @@ use body::Incoming;
 use hyper::body::Body as _;
 use hyper::header::{ALLOW, CONTENT_LENGTH, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Version};
 use orchard_wire::{Kind, Problem, key_path};
 use orcharddb::Key;
 use routes::{Found, Name};
@@ -74,7 +74,12 @@ pub(crate) async fn handle(
     });
     // The path only: a query string may hold values.
     tracing::debug!(method = %parts.method, path = ?parts.uri.path(), status = response.status().as_u16(), "answered");
-    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if parts.version == Version::HTTP_2 && kvconnect::is_message(&response) {
+        // No browser gets such a reply, and its reader pays for each header.
+        response = response.map(Body::without_length);
+    } else {
+        response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    }
     if parts.method == Method::HEAD {
         let length = response.body().size_hint().exact();
         if let Some(length) = length {

@@ -14,6 +14,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 pub(crate) enum Body {
     /// All of it.
     Full(Option<Bytes>),
+    /// All of it, whose length HTTP/2 does not announce: its frames tell it.
+    Message(Option<Bytes>),
     /// What reads from the database and nothing else.
     Pieces(Box<Pieces>),
     /// What waits for things to happen.
@@ -28,6 +30,14 @@ impl Body {
     pub(crate) fn full(bytes: Bytes) -> Body {
         Body::Full((!bytes.is_empty()).then_some(bytes))
     }
+
+    /// The same, as a reply on HTTP/2 that says nothing of its length.
+    pub(crate) fn without_length(self) -> Body {
+        match self {
+            Body::Full(bytes) => Body::Message(bytes),
+            other => other,
+        }
+    }
 }
 
 impl HttpBody for Body {
@@ -39,7 +49,7 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let polled = match self.get_mut() {
-            Body::Full(bytes) => Poll::Ready(bytes.take().map(Ok)),
+            Body::Full(bytes) | Body::Message(bytes) => Poll::Ready(bytes.take().map(Ok)),
             Body::Pieces(pieces) => pieces.poll_piece(cx),
             Body::Produced(produced) => produced.poll_piece(cx),
         };
@@ -47,13 +57,13 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Body::Full(None))
+        matches!(self, Body::Full(None) | Body::Message(None))
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Body::Pieces(_) | Body::Produced(_) => SizeHint::default(),
+            Body::Message(_) | Body::Pieces(_) | Body::Produced(_) => SizeHint::default(),
         }
     }
 }

@@ -15,7 +15,7 @@ mod watch;
 
 use crate::http::body::Incoming;
 use crate::http::{Body, Session, reply};
-use hyper::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use orchard_wire::kvconnect::{Refused, database_uuid};
@@ -37,6 +37,11 @@ const VERSION: HeaderName = HeaderName::from_static("x-denokv-version");
 pub(crate) fn is_spoken(parts: &Parts) -> bool {
     let path = parts.uri.path();
     path.starts_with(PREFIX) || (path == "/" && parts.method == hyper::Method::POST)
+}
+
+/// Whether a reply is a message of this protocol.
+pub(crate) fn is_message(response: &Response<Body>) -> bool {
+    response.headers().get(CONTENT_TYPE).is_some_and(|content_type| content_type == PROTOBUF)
 }
 
 /// What is asked of a database.

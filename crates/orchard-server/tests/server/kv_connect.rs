@@ -464,3 +464,42 @@ fn a_watch_tells_what_changed() {
     }
     server.join();
 }
+
+/// What a message says of itself: on HTTP/2 its type only, since its reader pays for each header; on HTTP/1.1 its length
+/// too, and errors say all on both.
+#[test]
+fn headers_of_messages() {
+    let server = TestServer::memory();
+    let kv = Kv::open(&server, "0");
+    let read = pb::SnapshotRead::default().encode_to_vec();
+    let reply = kv.post("snapshot_read", &read);
+    let length = reply.body.len().to_string();
+    assert_eq!(reply.header("content-length"), Some(length.as_str()));
+    assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let replies = runtime.expect("a runtime").block_on(async {
+        let stream = tokio::net::TcpStream::connect(server.address).await.expect("it listens");
+        let (mut sender, connection) = hyper::client::conn::http2::handshake(
+            hyper_util::rt::TokioExecutor::new(),
+            hyper_util::rt::TokioIo::new(stream),
+        )
+        .await
+        .expect("HTTP/2");
+        let _connection = tokio::spawn(connection);
+        let mut headers = Vec::new();
+        for body in [read, b"nonsense".to_vec()] {
+            let request = hyper::Request::post(format!("http://localhost{}/snapshot_read", kv.endpoint))
+                .header("authorization", format!("Bearer {}", kv.token))
+                .header("x-denokv-version", "3")
+                .header("x-denokv-database-id", &kv.id)
+                .body(http_body_util::Full::new(bytes::Bytes::from(body)));
+            let reply = sender.send_request(request.expect("a request")).await.expect("a reply");
+            let mut names: Vec<String> = reply.headers().keys().map(ToString::to_string).collect();
+            names.sort();
+            headers.push((reply.status().as_u16(), names.join(" ")));
+        }
+        headers
+    });
+    let all = "content-length content-type date x-content-type-options";
+    assert_eq!(replies, [(200, "content-type date".to_owned()), (400, all.to_owned())]);
+}

@@ -151,7 +151,7 @@ impl From<CommitError> for Refusal {
     }
 }
 
-fn is_live(stored: &Stored<'_>, log_time: UnixMillis) -> bool {
+pub(crate) fn is_live(stored: &Stored<'_>, log_time: UnixMillis) -> bool {
     !stored.is_tombstone && stored.expires_at_ms.is_none_or(|expires| expires > log_time.0)
 }
 
@@ -226,7 +226,7 @@ fn failed_checks<S: State>(
 }
 
 /// When what is written over `stored` expires.
-fn expires_at(expiry: Expiry, stored: Option<&Stored<'_>>, log_time: UnixMillis) -> Option<u64> {
+pub(crate) fn expires_at(expiry: Expiry, stored: Option<&Stored<'_>>, log_time: UnixMillis) -> Option<u64> {
     let after = |duration| Some(log_time.saturating_add(duration).0);
     let live = || stored.filter(|stored| is_live(stored, log_time));
     match expiry {
@@ -242,10 +242,74 @@ struct Writer<'s, 'p, S> {
     state: &'s mut S,
     place: Place<'p>,
     mutations: &'p [Mutation],
-    effects: Effects,
+    tally: Tally,
     /// Flat keys that deleted ranges have taken along one by one.
     keys_of_ranges: Vec<Vec<u8>>,
+}
+
+/// What is known of a commit while it is applied.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) effects: Effects,
     headers: Headers,
+}
+
+impl Tally {
+    /// Counts what the write of a version changed; `in_range`: as part of a deleted range.
+    #[inline]
+    pub(crate) fn count(
+        &mut self,
+        key: &[u8],
+        stamp: u64,
+        content: Option<(u8, &[u8])>,
+        written: Written,
+        in_range: bool,
+    ) {
+        let Written { replaced: before, expires_at_ms } = written;
+        self.headers.count(stamp, before.as_ref(), content, in_range);
+        let old_expiry = before.and_then(|before| before.expires_at_ms);
+        if old_expiry.is_some() || expires_at_ms.is_some() {
+            self.effects.expiries.push((key.to_vec(), old_expiry, expires_at_ms));
+        }
+        let entries = i64::from(content.is_some()) - i64::from(before.is_some());
+        self.effects.entries += entries;
+        self.effects.key_bytes += entries * key.len() as i64;
+        self.effects.value_bytes += content.map_or(0, |(_, value)| value.len() as i64)
+            - before.map_or(0, |before| before.value_len as i64);
+        if content.is_none() {
+            self.effects.deleted.push(key.to_vec());
+        }
+    }
+
+    /// The collections that no header holds any more and that have to be listed, each once.
+    pub(crate) fn take_orphans(&mut self) -> Vec<CollectionId> {
+        let headers = std::mem::take(&mut self.headers);
+        let mut listed = Vec::new();
+        for (id, header) in headers.first.into_iter().chain(headers.others) {
+            if header.held > 0 {
+                if headers.has_covered {
+                    self.effects.moved.push(id);
+                }
+            } else if header.was_in_range {
+                self.effects.orphans.push(id);
+            } else if header.was_replaced {
+                listed.push(id);
+            }
+        }
+        listed
+    }
+
+    /// Whether it has seen a header of a collection.
+    pub(crate) fn has_headers(&self) -> bool {
+        self.headers.first.is_some()
+    }
+}
+
+/// The flat key under which a collection without a header is listed, and what stands there.
+pub(crate) fn orphan_entry(id: CollectionId) -> (Vec<u8>, (u8, &'static [u8])) {
+    let mut flat = Vec::new();
+    push_flat_key(&mut flat, SpaceId::ORPHANS, id.as_ref());
+    (flat, (ValueType::Null as u8, &[]))
 }
 
 /// What a commit did to the headers of collections.
@@ -302,19 +366,9 @@ impl Headers {
 impl<S: State> Writer<'_, '_, S> {
     /// Lists the collections that no header holds any more.
     fn list_orphans(&mut self) {
-        let headers = std::mem::take(&mut self.headers);
-        for (id, header) in headers.first.into_iter().chain(headers.others) {
-            if header.held > 0 {
-                if headers.has_covered {
-                    self.effects.moved.push(id);
-                }
-            } else if header.was_in_range {
-                self.effects.orphans.push(id);
-            } else if header.was_replaced {
-                let mut flat = Vec::new();
-                push_flat_key(&mut flat, SpaceId::ORPHANS, id.as_ref());
-                self.write(&flat, Some((ValueType::Null as u8, &[])), Expiry::Never);
-            }
+        for id in self.tally.take_orphans() {
+            let (flat, content) = orphan_entry(id);
+            self.write(&flat, Some(content), Expiry::Never);
         }
     }
 
@@ -327,20 +381,8 @@ impl<S: State> Writer<'_, '_, S> {
     fn write_in(&mut self, key: &[u8], content: Option<(u8, &[u8])>, expiry: Expiry, in_range: bool) {
         let (stamp, log_time) = (self.place.stamp.raw(), self.place.log_time);
         let expires = |stored: Option<&Stored<'_>>| expires_at(expiry, stored, log_time);
-        let Written { replaced: before, expires_at_ms } = self.state.write(key, stamp, content, expires);
-        self.headers.count(stamp, before.as_ref(), content, in_range);
-        let old_expiry = before.and_then(|before| before.expires_at_ms);
-        if old_expiry.is_some() || expires_at_ms.is_some() {
-            self.effects.expiries.push((key.to_vec(), old_expiry, expires_at_ms));
-        }
-        let entries = i64::from(content.is_some()) - i64::from(before.is_some());
-        self.effects.entries += entries;
-        self.effects.key_bytes += entries * key.len() as i64;
-        self.effects.value_bytes += content.map_or(0, |(_, value)| value.len() as i64)
-            - before.map_or(0, |before| before.value_len as i64);
-        if content.is_none() {
-            self.effects.deleted.push(key.to_vec());
-        }
+        let written = self.state.write(key, stamp, content, expires);
+        self.tally.count(key, stamp, content, written, in_range);
         if in_range {
             self.keys_of_ranges.push(key.to_vec());
         }
@@ -375,7 +417,7 @@ impl<S: State> Writer<'_, '_, S> {
         let keys = match self.state.small_range(from, to) {
             Some(keys) => keys,
             None if self.state.cover(lower, upper, stamp) => {
-                self.headers.has_covered = true;
+                self.tally.headers.has_covered = true;
                 // What this commit wrote before has the same stamp, so it is not covered.
                 let inside = |key: &Vec<u8>| {
                     lower <= key.as_slice() && upper.is_none_or(|upper| key.as_slice() < upper)
@@ -511,14 +553,7 @@ pub fn apply<S: State>(
     if !failures.is_empty() {
         return Err(CommitError::CheckFailed(failures).into());
     }
-    let mut writer = Writer {
-        state,
-        place,
-        mutations,
-        effects: Effects::default(),
-        keys_of_ranges: Vec::new(),
-        headers: Headers::default(),
-    };
+    let mut writer = Writer { state, place, mutations, tally: Tally::default(), keys_of_ranges: Vec::new() };
     for (index, mutation) in mutations.iter().enumerate() {
         if let Err(refusal) = writer.mutate(index, mutation) {
             if !mutants::enabled(Mutant::PartialCommitKept) {
@@ -538,5 +573,5 @@ pub fn apply<S: State>(
         let value: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
         writer.write(&key, Some((ValueType::Bytes as u8, &value)), Expiry::At(deadline));
     }
-    Ok(writer.effects)
+    Ok(writer.tally.effects)
 }

@@ -147,6 +147,11 @@ impl Core {
         }
     }
 
+    /// Whether too many groups wait to be written.
+    pub(crate) fn must_write_first(&self) -> bool {
+        self.sealed.len() >= SEALED_GROUPS_MAX
+    }
+
     pub(crate) fn open_group(&mut self, engine: &Engine) -> (u64, UnixMillis, u32) {
         if let Some(open) = &self.open {
             return (open.index, open.log_time, open.count);
@@ -446,7 +451,7 @@ impl Engine {
         if core.open.is_none() && core.next_index + 1 >= core.reserved_index {
             return Attempt::ReserveFirst;
         }
-        if core.sealed.len() >= SEALED_GROUPS_MAX {
+        if core.must_write_first() {
             return Attempt::WriteFirst;
         }
         if !core.ranges.is_empty() && !core.ranges.has_room_for(deleted_ranges(commit)) {
@@ -511,25 +516,32 @@ impl Engine {
                 self.company.note_open(u64::from(open.count));
             }
         }
-        // Counted under the commit lock alone.
-        self.stats.commits.store(self.stats.commits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        if !self.keeps_log()
-            && let Some(mut group) = core.open.take()
-        {
-            match bytes.is_empty() {
-                true => self.tail.leave_out(stamp),
-                false => self.tail.push(&group),
-            }
-            group.payload.clear();
-            core.spare_buffers.push(group.payload);
+        self.count_commits(1);
+        if !self.keeps_log() {
+            self.end_group_in_memory(core, stamp);
         }
         self.progress.advance(Durability::None, stamp.raw(), log_time.0);
         if !self.keeps_log() {
-            core.purge.extend(effects.deleted.into_iter().map(|key| (key, stamp.raw())));
-            self.finish_in_memory(core, stamp, log_time);
+            self.finish_in_memory(core, effects.deleted, stamp, log_time);
         } else if self.progress.durability() == Durability::None {
             self.log_clock.nothing_in_flight();
         }
+    }
+
+    /// Under the commit lock alone.
+    pub(crate) fn count_commits(&self, count: u64) {
+        self.stats.commits.store(self.stats.commits.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+    }
+
+    /// Without a log each commit is a group of its own.
+    pub(crate) fn end_group_in_memory(&self, core: &mut Core, stamp: Versionstamp) {
+        let Some(mut group) = core.open.take() else { return };
+        match group.payload.is_empty() {
+            true => self.tail.leave_out(stamp),
+            false => self.tail.push(&group),
+        }
+        group.payload.clear();
+        core.spare_buffers.push(group.payload);
     }
 
     /// A group that was opened for a commit that did not happen is no group.
@@ -546,7 +558,14 @@ impl Engine {
     }
 
     /// Without a log a commit is as durable as it will ever be.
-    fn finish_in_memory(&self, core: &mut Core, stamp: Versionstamp, log_time: UnixMillis) {
+    pub(crate) fn finish_in_memory(
+        &self,
+        core: &mut Core,
+        deleted: Vec<Vec<u8>>,
+        stamp: Versionstamp,
+        log_time: UnixMillis,
+    ) {
+        core.purge.extend(deleted.into_iter().map(|key| (key, stamp.raw())));
         self.progress.advance(Durability::Os, stamp.raw(), log_time.0);
         self.progress.advance(Durability::Fsync, stamp.raw(), log_time.0);
         self.log_clock.nothing_in_flight();

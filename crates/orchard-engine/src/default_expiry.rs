@@ -4,7 +4,7 @@
 //! databases are meant; a touch says what it wants.
 
 use bytes::Bytes;
-use orchard_types::{Commit, DurationMs, Expiry, Mutation, Operation};
+use orchard_types::{Commit, DurationMs, Expiry, Mutation, Operation, SpaceId};
 use std::borrow::Cow;
 
 /// The rules.
@@ -29,12 +29,18 @@ impl DefaultExpiry {
             | Operation::Number { expiry, .. } => *expiry,
             _ => return None,
         };
+        self.given(mutation.space, &mutation.key, expiry)
+    }
+
+    /// The expiry that the rules give a write instead of its own.
+    #[inline]
+    pub(crate) fn given(&self, space: SpaceId, key: &[u8], expiry: Expiry) -> Option<Expiry> {
         let is_left_open = matches!(expiry, Expiry::Never | Expiry::Keep);
-        if !is_left_open || !mutation.space.is_database() {
+        if self.rules.is_empty() || !is_left_open || !space.is_database() {
             return None;
         }
         // A prefix means keys that go on behind it, not the key that it is itself.
-        let fits = |prefix: &[u8]| mutation.key.len() > prefix.len() && mutation.key.starts_with(prefix);
+        let fits = |prefix: &[u8]| key.len() > prefix.len() && key.starts_with(prefix);
         let (_, ttl) = self.rules.iter().find(|(prefix, _)| fits(prefix))?;
         Some(if expiry == Expiry::Keep { Expiry::KeepOr(*ttl) } else { Expiry::After(*ttl) })
     }

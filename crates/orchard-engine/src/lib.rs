@@ -15,6 +15,7 @@ pub mod compaction;
 mod company;
 mod count;
 pub mod default_expiry;
+pub mod direct;
 pub mod engine;
 pub mod error;
 pub mod expiry;

@@ -5,13 +5,21 @@ use crate::error::ReadError;
 use crate::format::push_flat_key;
 use crate::read::{is_visible, with_flat_key};
 use crate::snapshot::SnapshotPin;
+use orchard_map::{Hashed, KeyHash};
 use orchard_types::{SpaceId, Versionstamp};
+use std::ops::Range;
 
-/// Keys on their way through [`Engine::warm`]; kept by the caller, so that it allocates nothing.
+/// The keys of what will be done next, with their hashes once [`Engine::warm`] has seen them; kept by the caller, so that
+/// it allocates nothing.
 #[derive(Default)]
 pub struct WarmKeys {
     bytes: Vec<u8>,
-    ends: Vec<usize>,
+    /// Where each key lies, in the order in which they were added.
+    keys: Vec<(usize, usize)>,
+    /// Where the keys of each request begin.
+    requests: Vec<usize>,
+    hashes: Vec<KeyHash>,
+    distinct: usize,
 }
 
 impl WarmKeys {
@@ -22,25 +30,58 @@ impl WarmKeys {
 
     /// Adds the key of a space that `write` appends.
     pub fn push_with(&mut self, space: SpaceId, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
         push_flat_key(&mut self.bytes, space, b"");
         write(&mut self.bytes);
-        self.ends.push(self.bytes.len());
+        self.keys.push((start, self.bytes.len()));
+        self.distinct += 1;
+    }
+
+    /// Adds the last key once more.
+    pub fn push_again(&mut self) {
+        self.keys.extend(self.keys.last().copied());
     }
 
     /// Number of keys.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.keys.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.keys.is_empty()
+    }
+
+    /// The keys that are added from now on are those of another request.
+    pub fn begin_request(&mut self) {
+        self.requests.push(self.keys.len());
+    }
+
+    /// The numbers of the keys of a request, by its number.
+    #[inline]
+    pub fn of_request(&self, request: usize) -> Range<usize> {
+        let Some(start) = self.requests.get(request).copied() else { return 0..0 };
+        start..self.requests.get(request + 1).copied().unwrap_or(self.keys.len())
+    }
+
+    /// A key by its number, with its hash, if that is known.
+    #[inline]
+    pub fn get(&self, number: usize) -> Option<Hashed<'_>> {
+        Some(Hashed::new(self.flat(number)?, *self.hashes.get(number)?))
+    }
+
+    fn flat(&self, number: usize) -> Option<&[u8]> {
+        let (start, end) = *self.keys.get(number)?;
+        self.bytes.get(start..end)
     }
 
     /// Forgets them.
     pub fn clear(&mut self) {
         self.bytes.clear();
-        self.ends.clear();
+        self.keys.clear();
+        self.requests.clear();
+        self.hashes.clear();
+        self.distinct = 0;
     }
 }
 
@@ -49,27 +90,39 @@ const WARM_AT_ONCE: usize = 16;
 
 impl Engine {
     /// Brings the places of keys that will be read or written next into the processor's cache, several at a time, and
-    /// forgets the keys. Changes nothing else. `to_write`: their places in the ordered index, too.
+    /// notes their hashes. Changes nothing else. `to_write`: their places in the ordered index, too.
     pub fn warm(&self, keys: &mut WarmKeys, to_write: bool) {
-        let guard = self.reader.pin();
-        let mut start = 0;
-        for ends in keys.ends.chunks(WARM_AT_ONCE) {
-            let mut flat: [&[u8]; WARM_AT_ONCE] = [b""; WARM_AT_ONCE];
-            for (slot, end) in flat.iter_mut().zip(ends) {
-                *slot = keys.bytes.get(start..*end).unwrap_or_default();
-                start = *end;
-            }
-            let flat = flat.get(..ends.len()).unwrap_or_default();
-            if to_write {
-                guard.warm_order(flat);
-            }
-            guard.get_many(flat, u64::MAX, |_, found| {
-                std::hint::black_box(
-                    found.and_then(|version| version.value().and_then(<[u8]>::first).copied()),
-                );
-            });
+        keys.hashes.clear();
+        if keys.distinct <= 1 {
+            // One that all of them are about is in the cache soon.
+            let hash = keys.flat(0).map(|flat| self.reader.hash_of(flat));
+            keys.hashes.resize(keys.len(), hash.unwrap_or_default());
+            return;
         }
-        keys.clear();
+        let guard = self.reader.pin();
+        let mut next = 0;
+        while next < keys.len() {
+            let mut flat: [&[u8]; WARM_AT_ONCE] = [b""; WARM_AT_ONCE];
+            let mut hashes = [KeyHash::default(); WARM_AT_ONCE];
+            let count = WARM_AT_ONCE.min(keys.len() - next);
+            for (place, (slot, hash)) in flat.iter_mut().zip(&mut hashes).take(count).enumerate() {
+                *slot = keys.flat(next + place).unwrap_or_default();
+                *hash = self.reader.hash_of(slot);
+            }
+            let (flat, hashes) =
+                (flat.get(..count).unwrap_or_default(), hashes.get(..count).unwrap_or_default());
+            if to_write {
+                guard.prefetch(hashes, flat);
+            } else {
+                guard.get_many(flat, u64::MAX, |_, found| {
+                    std::hint::black_box(
+                        found.and_then(|version| version.value().and_then(<[u8]>::first).copied()),
+                    );
+                });
+            }
+            keys.hashes.extend_from_slice(hashes);
+            next += count;
+        }
     }
 
     /// Whether a snapshot has an entry of this key; its value is not looked at.

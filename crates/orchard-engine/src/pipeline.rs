@@ -6,6 +6,7 @@
 //! - A read above *visible* is right as long as the log takes what it rests on: whoever answers it waits for its stamp.
 
 use crate::commit::{Attempt, Core, Placed, Submitted, only_deletes};
+use crate::direct::{Direct, Run};
 use crate::engine::Engine;
 use crate::error::CommitError;
 use crate::snapshot::SnapshotPin;
@@ -27,6 +28,13 @@ pub trait Pipeline {
     /// but for reads of its snapshot. An empty commit is not written; its outcome rests on what may have been read.
     fn build(&mut self, number: usize, snapshot: &SnapshotPin, commit: &mut Commit);
 
+    /// Makes the commit of one that is no more than a few writes, without building it. `false`, and nothing written: it
+    /// has to be built.
+    fn direct(&mut self, number: usize, direct: &mut Direct<'_>) -> bool {
+        let _ = (number, direct);
+        false
+    }
+
     /// The outcome of a transaction; `Break` leaves the rest out.
     fn done(&mut self, number: usize, submitted: Submitted) -> ControlFlow<()>;
 }
@@ -36,6 +44,8 @@ pub trait Pipeline {
 struct Room {
     bytes: Vec<u8>,
     commit: Commit,
+    /// What was made without being built, and is yet to be told.
+    run: Run,
 }
 
 /// How a hold of the commit lock ended.
@@ -64,6 +74,7 @@ impl Engine {
                     if std::mem::replace(&mut has_memory, false) { Ok(()) } else { self.make_memory() };
                 let mut core = self.core.lock();
                 let held = self.hold(&mut core, &mut next, count, &memory, &mut room, pipeline);
+                room.run.flush(&core, self);
                 self.close_if_idle(&mut core);
                 self.reclaim_behind(&mut core);
                 drop(core);
@@ -97,13 +108,28 @@ impl Engine {
         room: &mut Room,
         pipeline: &mut impl Pipeline,
     ) -> Held {
-        let Room { bytes, commit } = room;
+        let Room { bytes, commit, run } = room;
         let until = count.min(*next + HOLD_MAX);
         let mut held_bytes = 0;
         while *next < until && held_bytes <= HOLD_SIZE_BYTES_MAX {
             core.make_room(self, 0);
             if core.open.is_none() && core.next_index + 1 >= core.reserved_index {
                 return Held::Missing(Attempt::ReserveFirst);
+            }
+            if memory.is_ok()
+                && let Some(mut direct) = Direct::new(self, core, run)
+            {
+                if pipeline.direct(*next, &mut direct) {
+                    let (submitted, size_bytes) = direct.finish();
+                    held_bytes += size_bytes;
+                    if pipeline.done(*next, submitted).is_break() {
+                        return Held::Broken;
+                    }
+                    *next += 1;
+                    continue;
+                }
+                assert!(direct.is_untouched(), "a commit is made whole or not at all");
+                run.flush(core, self);
             }
             // The group comes first, so that what is read is read at the time that the commit will have.
             let (_, log_time, _) = core.open_group(self);

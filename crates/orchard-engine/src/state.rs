@@ -4,7 +4,7 @@ use crate::apply::{Replaced, State, Stored, Written};
 use crate::count::Apart;
 use crate::expiry::ExpiryIndex;
 use crate::ranges::{Erased, Ranges};
-use orchard_map::{Content, MapWriter, NewVersion, Version};
+use orchard_map::{Content, Hashed, MapWriter, NewVersion, Version};
 use orchard_types::collection::HEADER_SIZE_BYTES_MAX;
 use orchard_types::{CollectionId, UnixMillis, ValueType};
 use parking_lot::Mutex;
@@ -59,10 +59,65 @@ impl<'a> Entries<'a> {
     fn stored<'v>(&self, version: Version<'v>) -> Stored<'v> {
         stored(self.ranges, version)
     }
+
+    /// As [`State::write`], of a key whose hash is known.
+    pub(crate) fn write_hashed(
+        &mut self,
+        key: Hashed<'_>,
+        stamp: u64,
+        content: Option<(u8, &[u8])>,
+        expires: impl FnOnce(Option<&Stored<'_>>) -> Option<u64>,
+    ) -> Written {
+        let (type_tag, content) = match content {
+            Some((type_tag, value)) => (type_tag, Content::Value(value)),
+            None => (0, Content::Tombstone),
+        };
+        let mut new = NewVersion { stamp, type_tag, expires_at_ms: None, content };
+        let mut newest_stamp = None;
+        let mut replaced = None;
+        let (ranges, apart) = (&*self.ranges, self.apart);
+        let is_put = self.map.upsert_hashed(key, |newest| {
+            new.expires_at_ms = expires(newest.map(|version| stored(ranges, version)).as_ref());
+            newest_stamp = newest.map(|version| version.stamp());
+            if newest.is_none() {
+                apart.note(key.key());
+            }
+            replaced = newest.filter(|version| !version.is_tombstone()).map(|version| Replaced {
+                stamp: version.stamp(),
+                collection: collection_of(&version),
+                was_covered: false,
+                value_len: u64::from(version.value_len()),
+                expires_at_ms: version.expires_at_ms(),
+            });
+            let is_plain = newest_stamp != Some(stamp) && (replaced.is_none() || ranges.is_empty());
+            is_plain.then_some(new)
+        });
+        let expires_at_ms = new.expires_at_ms;
+        if is_put {
+            return Written { replaced, expires_at_ms };
+        }
+        if newest_stamp == Some(stamp) {
+            self.map.rollback(key.key(), stamp - 1);
+        }
+        if let Some(newest_stamp) = newest_stamp
+            && replaced.is_some()
+            && let Some(deleted_at) = self.ranges.first_above(key.key(), newest_stamp)
+        {
+            if deleted_at < stamp {
+                self.erased.extend(Ranges::erase_one(self.map, key.key(), deleted_at));
+                replaced = None;
+            } else if let Some(replaced) = &mut replaced {
+                // A range of this very commit needs no tombstone: no reader can stand between it and what comes now.
+                replaced.was_covered = newest_stamp < stamp;
+            }
+        }
+        self.map.upsert_hashed(key, |_| Some(new));
+        Written { replaced, expires_at_ms }
+    }
 }
 
 /// A version as it stands: with a tombstone over it if its range was deleted.
-fn stored<'v>(ranges: &Ranges, version: Version<'v>) -> Stored<'v> {
+pub(crate) fn stored<'v>(ranges: &Ranges, version: Version<'v>) -> Stored<'v> {
     let stored = Stored::from(version);
     if stored.is_tombstone || ranges.is_empty() {
         return stored;
@@ -132,51 +187,7 @@ impl State for Entries<'_> {
         content: Option<(u8, &[u8])>,
         expires: impl FnOnce(Option<&Stored<'_>>) -> Option<u64>,
     ) -> Written {
-        let (type_tag, content) = match content {
-            Some((type_tag, value)) => (type_tag, Content::Value(value)),
-            None => (0, Content::Tombstone),
-        };
-        let mut new = NewVersion { stamp, type_tag, expires_at_ms: None, content };
-        let mut newest_stamp = None;
-        let mut replaced = None;
-        let (ranges, apart) = (&*self.ranges, self.apart);
-        let is_put = self.map.upsert_with(key, |newest| {
-            new.expires_at_ms = expires(newest.map(|version| stored(ranges, version)).as_ref());
-            newest_stamp = newest.map(|version| version.stamp());
-            if newest.is_none() {
-                apart.note(key);
-            }
-            replaced = newest.filter(|version| !version.is_tombstone()).map(|version| Replaced {
-                stamp: version.stamp(),
-                collection: collection_of(&version),
-                was_covered: false,
-                value_len: u64::from(version.value_len()),
-                expires_at_ms: version.expires_at_ms(),
-            });
-            let is_plain = newest_stamp != Some(stamp) && (replaced.is_none() || ranges.is_empty());
-            is_plain.then_some(new)
-        });
-        let expires_at_ms = new.expires_at_ms;
-        if is_put {
-            return Written { replaced, expires_at_ms };
-        }
-        if newest_stamp == Some(stamp) {
-            self.map.rollback(key, stamp - 1);
-        }
-        if let Some(newest_stamp) = newest_stamp
-            && replaced.is_some()
-            && let Some(deleted_at) = self.ranges.first_above(key, newest_stamp)
-        {
-            if deleted_at < stamp {
-                self.erased.extend(Ranges::erase_one(self.map, key, deleted_at));
-                replaced = None;
-            } else if let Some(replaced) = &mut replaced {
-                // A range of this very commit needs no tombstone: no reader can stand between it and what comes now.
-                replaced.was_covered = newest_stamp < stamp;
-            }
-        }
-        self.map.upsert(key, new);
-        Written { replaced, expires_at_ms }
+        self.write_hashed(self.map.hashed(key), stamp, content, expires)
     }
 
     fn undo(&mut self, key: &[u8], to_stamp: u64) {

@@ -58,6 +58,7 @@ mod bulk;
 mod clock;
 mod epoch;
 mod hash;
+mod hashed;
 mod history;
 mod inner;
 mod leaf;
@@ -74,6 +75,7 @@ mod writer;
 
 pub use bulk::{BulkLoader, BulkRun};
 pub use clock::{CLOCK_PARTITIONS, SweepLimits, Swept};
+pub use hashed::{Hashed, KeyHash};
 pub use reader::{Guard, HashPosition, MapReader};
 pub use record::{Content, NewVersion, TYPE_TAGS, Version};
 pub use stats::MapStats;

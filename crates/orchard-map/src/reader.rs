@@ -43,7 +43,7 @@ impl fmt::Debug for MapReader {
 
 /// A pinned reader. What it returns stays readable as long as it lives.
 pub struct Guard<'r> {
-    shared: &'r Shared,
+    pub(crate) shared: &'r Shared,
     slot: &'r Slot,
 }
 

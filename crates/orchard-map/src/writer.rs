@@ -91,9 +91,13 @@ impl MapWriter {
     /// The newest version of `key`, a tombstone included.
     #[inline]
     pub fn newest(&self, key: &[u8]) -> Option<Version<'_>> {
-        let directory = &self.shared().directory;
+        self.newest_of(self.shared().directory.hash_of(key), key)
+    }
+
+    #[inline]
+    pub(crate) fn newest_of(&self, hash: u64, key: &[u8]) -> Option<Version<'_>> {
         // SAFETY: only `&mut self` retires, and the result borrows `self`.
-        let (_, newest) = unsafe { directory.find(directory.hash_of(key), key) }?;
+        let (_, newest) = unsafe { self.shared().directory.find(hash, key) }?;
         Some(newest)
     }
 
@@ -162,8 +166,16 @@ impl MapWriter {
         key: &[u8],
         make: impl FnOnce(Option<Version<'_>>) -> Option<NewVersion<'v>>,
     ) -> bool {
+        self.upsert_at(self.shared().directory.hash_of(key), key, make)
+    }
+
+    pub(crate) fn upsert_at<'v>(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        make: impl FnOnce(Option<Version<'_>>) -> Option<NewVersion<'v>>,
+    ) -> bool {
         let (shared, state) = self.parts();
-        let hash = shared.directory.hash_of(key);
         // Both ways start with a cache miss or two: let them overlap.
         shared.directory.prefetch_line(hash);
         // SAFETY: this is the writer, and it collects only at the end of the call.

@@ -39,6 +39,14 @@ pub enum ValueType {
     Stream = 13,
 }
 
+/// Whether bytes are ASCII, as most texts are; 32 of them at a time.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    let (chunks, rest) = bytes.as_chunks::<32>();
+    let high = |bytes: &[u8]| bytes.iter().fold(0, |high, byte| high | byte) & 0x80;
+    chunks.iter().fold(0, |all, chunk| all | high(chunk)) | high(rest) == 0
+}
+
 impl ValueType {
     /// Every type, in the order of their numbers.
     pub const ALL: [ValueType; 14] = [
@@ -64,10 +72,9 @@ impl ValueType {
     }
 
     /// The type of a string that says no more: text if it is UTF-8, else bytes.
+    #[inline]
     pub fn of_string(bytes: &[u8]) -> ValueType {
-        // Most are ASCII, which is seen many bytes at a time.
-        let is_text = bytes.is_ascii() || std::str::from_utf8(bytes).is_ok();
-        if is_text { ValueType::Text } else { ValueType::Bytes }
+        if is_ascii(bytes) || std::str::from_utf8(bytes).is_ok() { ValueType::Text } else { ValueType::Bytes }
     }
 
     /// Whether a value of this type has elements.

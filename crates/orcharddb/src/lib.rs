@@ -37,8 +37,10 @@ pub use feed::{ChangesStream, FeedCommit, FeedEvent, FeedFilter, FeedStart, Feed
 pub use look_back::{Changed, ChangedScan, KeptVersion};
 pub use orchard_engine::commit::{Placed, Submitted};
 pub use orchard_engine::default_expiry::DefaultExpiry;
+pub use orchard_engine::direct::{Direct, Hashed, KeyHash, Seen};
 pub use orchard_engine::engine::{Committed, EngineOptions};
 pub use orchard_engine::error::{CommitError, Corruption, OpenError, ReadError, StorageError, TokenError};
+pub use orchard_engine::format::push_flat_key;
 pub use orchard_engine::lead::LogLead;
 pub use orchard_engine::look::WarmKeys;
 pub use orchard_engine::visit::EntryRef;

@@ -192,17 +192,94 @@ fn push_one_set(out: &mut Vec<u8>, mutation: &Mutation, value: &Value) {
     // Room for the length, no flags, one mutation.
     let mut head = Few { bytes: [0; 32], length: 5 };
     head.push_varint(1);
+    push_set(out, head, (mutation.space, &mutation.key), Expiry::Never, (value.value_type, &value.data));
+}
+
+/// A set behind what is in `head` already.
+#[inline]
+fn push_set(
+    out: &mut Vec<u8>,
+    mut head: Few,
+    (space, key): (SpaceId, &[u8]),
+    expiry: Expiry,
+    (value_type, data): (ValueType, &[u8]),
+) {
     head.push(SET);
-    head.push_varint(u64::from(mutation.space.0));
-    head.push_varint(mutation.key.len() as u64);
+    head.push_varint(u64::from(space.0));
+    head.push_varint(key.len() as u64);
     head.append_to(out);
-    out.extend_from_slice(&mutation.key);
+    out.extend_from_slice(key);
     let mut middle = Few::default();
-    middle.push(EXPIRY_NEVER);
-    middle.push(value.value_type as u8);
-    middle.push_varint(value.data.len() as u64);
+    match expiry {
+        Expiry::Never => middle.push(EXPIRY_NEVER),
+        Expiry::Keep => middle.push(EXPIRY_KEEP),
+        other => push_expiry(out, other),
+    }
+    middle.push(value_type as u8);
+    middle.push_varint(data.len() as u64);
     middle.append_to(out);
-    out.extend_from_slice(&value.data);
+    out.extend_from_slice(data);
+}
+
+/// Writes a record without a token, mutation by mutation.
+pub(crate) struct RecordWriter {
+    start: usize,
+    mutations: usize,
+}
+
+/// Length and flags; the number of mutations follows.
+const COUNT_AT: usize = 5;
+
+impl RecordWriter {
+    /// Begins a record at the end of `out`.
+    #[inline]
+    pub(crate) fn new(out: &mut Vec<u8>) -> RecordWriter {
+        let start = out.len();
+        // The number takes one byte, as long as it turns out to.
+        out.extend_from_slice(&[0; COUNT_AT + 1]);
+        RecordWriter { start, mutations: 0 }
+    }
+
+    /// The longest that a record of so many sets and deletes can be, with keys and values of `size_bytes` together.
+    pub(crate) fn size_bytes_max(mutations: usize, size_bytes: usize) -> usize {
+        size_bytes.saturating_add(mutations.saturating_mul(32)).saturating_add(32)
+    }
+
+    #[inline]
+    pub(crate) fn set(
+        &mut self,
+        out: &mut Vec<u8>,
+        key: (SpaceId, &[u8]),
+        expiry: Expiry,
+        value: (ValueType, &[u8]),
+    ) {
+        self.mutations += 1;
+        push_set(out, Few::default(), key, expiry, value);
+    }
+
+    pub(crate) fn delete(&mut self, out: &mut Vec<u8>, (space, key): (SpaceId, &[u8])) {
+        self.mutations += 1;
+        out.push(DELETE);
+        push_varint(out, u64::from(space.0));
+        push_bytes(out, key);
+    }
+
+    /// Ends it; returns its size in bytes.
+    #[inline]
+    pub(crate) fn finish(self, out: &mut Vec<u8>) -> usize {
+        let count_at = self.start + COUNT_AT;
+        match u8::try_from(self.mutations) {
+            Ok(count) if count < 0x80 => out[count_at] = count,
+            _ => {
+                let mut count = Vec::new();
+                push_varint(&mut count, self.mutations as u64);
+                out.splice(count_at..=count_at, count);
+            }
+        }
+        let length = (out.len() - self.start - 4) as u32;
+        out[self.start..self.start + 4].copy_from_slice(&length.to_le_bytes());
+        out.len() - self.start
+    }
 }
 
 fn push_all(out: &mut Vec<u8>, token: Option<(&Token, Option<u64>)>, mutations: &[Mutation]) {
@@ -452,6 +529,37 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_record_written_in_steps_is_the_one_of_its_mutations(
+            sets in prop::collection::vec((0_u32..0xf0, 0..300_usize, prop::option::of((value(), expiry()))), 1..200),
+        ) {
+            let mut mutations = Vec::new();
+            let mut written = vec![9];
+            let mut writer = RecordWriter::new(&mut written);
+            let mut size_bytes = 0;
+            for (space, length, set) in sets {
+                let (space, key) = (SpaceId(space), Key::new(vec![7; length]).expect("short"));
+                size_bytes += length;
+                let operation = match set {
+                    Some((value, expiry)) => {
+                        size_bytes += value.data.len();
+                        writer.set(&mut written, (space, &key), expiry, (value.value_type, &value.data));
+                        Operation::Set { value, expiry }
+                    }
+                    None => {
+                        writer.delete(&mut written, (space, &key));
+                        Operation::Delete
+                    }
+                };
+                mutations.push(Mutation { space, key, operation });
+            }
+            let length = writer.finish(&mut written);
+            let mut encoded = vec![9];
+            encode(None, &mutations, &mut encoded);
+            prop_assert!(encoded == written && length == written.len() - 1);
+            prop_assert!(length <= RecordWriter::size_bytes_max(mutations.len(), size_bytes));
+        }
+
         #[test]
         fn records_round_trip(
             token in prop::option::of((prop::collection::vec(any::<u8>(), 0..64), any::<u64>())),

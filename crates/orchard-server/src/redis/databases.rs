@@ -21,8 +21,8 @@ pub(crate) fn space_in(tx: &mut Transaction<'_>, database: u32) -> Result<SpaceI
 }
 
 /// The space of a database as it is now, if there is one.
-pub(crate) fn find(applied: Applied<'_>, database: u32) -> Option<SpaceId> {
-    applied.database(&name(database)).ok().flatten()
+pub(crate) fn find(applied: &Applied<'_, '_>, database: u32) -> Option<SpaceId> {
+    applied.database(&name(database))
 }
 
 /// The space of a database, which the transaction creates if there is none.

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use orchard_wire::resp::number::parse_integer;
 use orchard_wire::resp::reply::bulk;
 use orchard_wire::resp::{Args, Reply, RespVersion};
-use orcharddb::collection::{Place, Room};
+use orcharddb::collection::{Data, Place, Room};
 use orcharddb::{
-    Applied, Commit, Expiry, Key, Mutation, Operation, SpaceId, Value, ValueType, View, WarmKeys, tuple,
+    Applied, Expiry, Hashed, Seen, SpaceId, Value, ValueType, View, WarmKeys, push_flat_key, tuple,
 };
+use std::ops::Range;
 
 /// Names up to this length become keys on the stack.
-const STACK_NAME_SIZE_BYTES: usize = 200;
+pub(super) const STACK_NAME_SIZE_BYTES: usize = 200;
 const BYTES_PART: u8 = 0x01;
 const STRING_PART: u8 = 0x02;
 
@@ -63,34 +64,6 @@ pub(super) fn get(view: &View, space: SpaceId, name: &[u8], version: RespVersion
     }
 }
 
-/// Keys made together: one piece of memory for all of them.
-#[derive(Default)]
-struct Keys {
-    bytes: Bytes,
-    ends: Vec<usize>,
-}
-
-impl Keys {
-    /// The keys of names; of a name that may be too long there is none.
-    fn new<'n>(names: impl ExactSizeIterator<Item = &'n [u8]>) -> Keys {
-        let mut bytes = Vec::new();
-        let mut ends = Vec::with_capacity(names.len());
-        for name in names {
-            if name.len() <= STACK_NAME_SIZE_BYTES {
-                tuple::push_name(&mut bytes, name);
-            }
-            ends.push(bytes.len());
-        }
-        Keys { bytes: bytes.into(), ends }
-    }
-
-    fn at(&self, number: usize) -> Option<Key> {
-        let start = number.checked_sub(1).map_or(Some(&0), |before| self.ends.get(before));
-        let (start, end) = (*start?, *self.ends.get(number)?);
-        (start < end).then(|| Key::new(self.bytes.slice(start..end)).ok()).flatten()
-    }
-}
-
 /// A write that has a way of its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Write {
@@ -127,145 +100,163 @@ impl Write {
 /// A run of writes, and what they share.
 #[derive(Default)]
 pub(super) struct Writes {
-    /// The keys of the run, by number.
-    keys: Keys,
     room: Room,
+    /// A key that was not made ahead.
+    flat: Vec<u8>,
+    /// The scores that one command gives.
+    scores: Vec<f64>,
 }
 
-impl Writes {
-    /// For a run of requests that begins with `first`, which name keys as their first arguments.
-    pub(super) fn new<'n>(first: Option<Write>, names: impl ExactSizeIterator<Item = &'n [u8]>) -> Writes {
-        let count = names.len();
-        match first {
-            Some(Write::SetMany) | None => Writes::default(),
-            Some(Write::Set) if count == 1 => Writes::default(),
-            Some(Write::Set) => Writes { keys: Keys::new(names), room: Room::default() },
-            Some(_) if count == 1 => Writes { keys: Keys::default(), room: Room::for_writes(1) },
-            Some(_) => Writes { keys: Keys::new(names), room: Room::for_writes(count) },
-        }
-    }
+/// The keys of a request that were made ahead: all keys, and the numbers of its own.
+pub(super) type Ahead<'k> = Option<(&'k WarmKeys, Range<usize>)>;
 
-    /// Fills the commit that a command is, the `number`th of the run; `None`, and no commit, if its handler has to run.
-    pub(super) fn fill(
+impl Writes {
+    /// Does what a command does; `None`, and nothing is written, if its handler has to run.
+    pub(super) fn run(
         &mut self,
-        commit: &mut Commit,
-        applied: Applied<'_>,
-        (number, write): (usize, Write),
+        applied: &mut Applied<'_, '_>,
+        write: Write,
         space: SpaceId,
+        ahead: Ahead<'_>,
         args: Args<'_>,
     ) -> Option<Reply> {
         if write == Write::SetMany {
-            return set_many(commit, space, args).then_some(Reply::Ok);
+            return set_many(applied, space, ahead, args);
         }
-        let key = self.keys.at(number).or_else(|| tuple::name(args.at(1)).ok())?;
+        let Writes { room, flat, scores, .. } = self;
+        let key = match ahead.and_then(|(keys, own)| keys.get(own.start).filter(|_| !own.is_empty())) {
+            Some(key) => key,
+            None => {
+                flat.clear();
+                push_key(flat, space, args.at(1))?;
+                applied.hashed(flat)
+            }
+        };
         let count = match write {
             Write::Set | Write::SetMany => {
-                if args.len() != 3 {
+                let value = args.at(2);
+                if args.len() != 3 || !applied.begin(1, key.key().len() + value.len()) {
                     return None;
                 }
-                commit.mutations.push(put(space, key, value::string(args.shared(2)), Expiry::Never));
+                applied.set(key, ValueType::of_string(value), value, Expiry::Never);
                 return Some(Reply::Ok);
             }
-            Write::Add(change) => return self.add(commit, applied, (space, key), change),
-            Write::AddBy(sign) => {
-                let change = parse_integer(args.at(2))?.checked_mul(sign)?;
-                return self.add(commit, applied, (space, key), change);
-            }
+            Write::Add(change) => return add(applied, key, change),
+            Write::AddBy(sign) => return add(applied, key, parse_integer(args.at(2))?.checked_mul(sign)?),
             Write::Push { front } => {
-                let values = (2..args.len()).map(|at| value::string(args.shared(at)));
-                applied.push(commit, self.place(space, key), values, front)
+                let values = (2..args.len()).map(|at| string(args.at(at)));
+                applied.push(Place { key, room }, values, front)
             }
             Write::SetFields => {
-                let pairs = pairs(args, 2)?;
-                let fields = pairs.map(|at| (args.shared(at), value::string(args.shared(at + 1))));
-                applied.set_fields(commit, self.place(space, key), fields)
+                let fields = pairs(args, 2)?.map(|at| (args.at(at), string(args.at(at + 1))));
+                applied.set_fields(Place { key, room }, fields)
             }
             Write::AddMembers => {
-                let names = (2..args.len()).map(|at| args.shared(at));
-                applied.add_members(commit, self.place(space, key), names)
+                let names = (2..args.len()).map(|at| args.at(at));
+                applied.add_members(Place { key, room }, names)
             }
             Write::AddScored => {
                 // An option is no number, and is left to the handler as a wrong one is.
-                let pairs = pairs(args, 2)?;
-                if !pairs.clone().all(|at| exact_double(args.at(at)).is_some()) {
-                    return None;
+                scores.clear();
+                for at in pairs(args, 2)? {
+                    scores.push(exact_double(args.at(at))?);
                 }
-                let members = pairs.map(|at| {
-                    let score = exact_double(args.at(at)).unwrap_or(f64::NAN);
-                    (args.shared(at + 1), score)
-                });
-                applied.add_scored(commit, self.place(space, key), members)
+                let members = pairs(args, 2)?.zip(&*scores).map(|(at, score)| (args.at(at + 1), *score));
+                applied.add_scored(Place { key, room }, members)
             }
         };
         count.and_then(|count| Some(Reply::Integer(i64::try_from(count).ok()?)))
     }
-
-    fn place(&mut self, space: SpaceId, key: Key) -> Place<'_> {
-        Place { space, key, room: &mut self.room }
-    }
-
-    /// Adds to a number that is stored as one, or as its text.
-    fn add(
-        &mut self,
-        commit: &mut Commit,
-        applied: Applied<'_>,
-        (space, key): (SpaceId, Key),
-        change: i64,
-    ) -> Option<Reply> {
-        let mut stored = None;
-        let look = applied.look(space, &key, |found| {
-            stored = match found {
-                None => Some(0),
-                Some((ValueType::Int, data)) => data.try_into().ok().map(i64::from_le_bytes),
-                Some((ValueType::Text | ValueType::Bytes, data)) => parse_integer(data),
-                Some(_) => None,
-            };
-        });
-        look.ok()?;
-        let result = stored?.checked_add(change)?;
-        let data = self.room.bytes(&[&result.to_le_bytes()]);
-        let value = Value { value_type: ValueType::Int, data };
-        commit.mutations.push(put(space, key, value, Expiry::Keep));
-        Some(Reply::Integer(result))
-    }
 }
 
-fn put(space: SpaceId, key: Key, value: Value, expiry: Expiry) -> Mutation {
-    Mutation { space, key, operation: Operation::Set { value, expiry } }
+/// The text of a value as what is stored.
+fn string(text: &[u8]) -> Data<'_> {
+    (ValueType::of_string(text), text)
 }
 
-/// Where the pairs of a command begin, if its last arguments are pairs.
-fn pairs(
-    args: Args<'_>,
-    first: usize,
-) -> Option<impl DoubleEndedIterator<Item = usize> + ExactSizeIterator + Clone + use<>> {
-    let is_even = (args.len() - first.min(args.len())).is_multiple_of(2);
-    is_even.then(|| (first..args.len()).step_by(2))
+/// Appends the flat key of a name, unless it is long.
+fn push_key(flat: &mut Vec<u8>, space: SpaceId, name: &[u8]) -> Option<()> {
+    if name.len() > STACK_NAME_SIZE_BYTES {
+        return None;
+    }
+    push_flat_key(flat, space, b"");
+    tuple::push_name(flat, name);
+    Some(())
+}
+
+/// Adds to a number that is stored as one, or as its text.
+fn add(applied: &mut Applied<'_, '_>, key: Hashed<'_>, change: i64) -> Option<Reply> {
+    let stored = match applied.look(key) {
+        Seen::Absent => 0,
+        Seen::Here(ValueType::Int, data) => i64::from_le_bytes(data.try_into().ok()?),
+        Seen::Here(ValueType::Text | ValueType::Bytes, data) => parse_integer(data)?,
+        Seen::Here(..) | Seen::Elsewhere => return None,
+    };
+    let result = stored.checked_add(change)?;
+    if !applied.begin(1, key.key().len() + size_of::<i64>()) {
+        return None;
+    }
+    applied.set(key, ValueType::Int, &result.to_le_bytes(), Expiry::Keep);
+    Some(Reply::Integer(result))
 }
 
 /// `MSET`: each key once, with the last value that it is given, in the order of keys.
-fn set_many(commit: &mut Commit, space: SpaceId, args: Args<'_>) -> bool {
-    let Some(pairs) = pairs(args, 1) else { return false };
-    let keys = Keys::new(pairs.clone().map(|at| args.at(at)));
-    // The last ones first, so that of the same keys the last stays.
-    for (number, at) in pairs.enumerate().rev() {
-        let Some(key) = keys.at(number) else {
-            commit.clear();
-            return false;
-        };
-        commit.mutations.push(put(space, key, value::string(args.shared(at + 1)), Expiry::Never));
+fn set_many(
+    applied: &mut Applied<'_, '_>,
+    space: SpaceId,
+    ahead: Ahead<'_>,
+    args: Args<'_>,
+) -> Option<Reply> {
+    let pairs = pairs(args, 1)?;
+    let mut made = WarmKeys::default();
+    let (keys, first) = match ahead.filter(|(_, own)| own.len() == pairs.len()) {
+        Some((keys, own)) => (keys, own.start),
+        None => {
+            for at in pairs.clone() {
+                let name = args.at(at);
+                if name.len() > STACK_NAME_SIZE_BYTES {
+                    return None;
+                }
+                made.push_with(space, |flat| tuple::push_name(flat, name));
+            }
+            applied.note_hashes(&mut made);
+            (&made, 0)
+        }
+    };
+    let mut writes = Vec::with_capacity(pairs.len());
+    let mut size_bytes = 0;
+    for (number, at) in pairs.enumerate() {
+        let (key, value) = (keys.get(first + number)?, args.at(at + 1));
+        size_bytes += key.key().len() + value.len();
+        writes.push((key, number, value));
     }
-    commit.mutations.sort_by(|one, other| one.key.cmp(&other.key));
-    commit.mutations.dedup_by(|later, first| later.key == first.key);
-    true
+    // Of the same keys the last one comes first, and stays.
+    writes.sort_unstable_by(|(one, at, _), (other, behind, _)| {
+        one.key().cmp(other.key()).then_with(|| behind.cmp(at))
+    });
+    writes.dedup_by(|(later, ..), (first, ..)| later.key() == first.key());
+    if writes.is_empty() || !applied.begin(writes.len(), size_bytes) {
+        return None;
+    }
+    for (key, _, value) in writes {
+        applied.set(key, ValueType::of_string(value), value, Expiry::Never);
+    }
+    Some(Reply::Ok)
+}
+
+/// Where the pairs of a command begin, if its last arguments are pairs.
+fn pairs(args: Args<'_>, first: usize) -> Option<impl ExactSizeIterator<Item = usize> + Clone + use<>> {
+    let is_even = (args.len() - first.min(args.len())).is_multiple_of(2);
+    is_even.then(|| (first..args.len()).step_by(2))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use bytes::BytesMut;
-    use orchard_wire::resp::{RequestDecoder, RequestLimits};
-    use orcharddb::{Db, UnixMillis, Versionstamp};
+    use orchard_wire::resp::{Batch, RequestDecoder, RequestLimits};
+    use orcharddb::{Db, Pipeline, Submitted, Transaction, UnixMillis, Versionstamp};
+    use std::ops::ControlFlow;
 
     #[test]
     fn keys_on_the_stack_are_those_of_names() {
@@ -278,18 +269,63 @@ mod tests {
         }
     }
 
+    /// Runs a batch directly.
+    struct Direct {
+        batch: Batch,
+        ahead: WarmKeys,
+        writes: Writes,
+        replies: Vec<Reply>,
+    }
+
+    impl Pipeline for Direct {
+        fn run(&mut self, number: usize, _: &mut Transaction<'_>) {
+            panic!("{number} is not run directly");
+        }
+
+        fn direct(&mut self, number: usize, mut applied: Applied<'_, '_>) -> bool {
+            let args = self.batch.request(number);
+            let name = String::from_utf8_lossy(args.at(0)).to_lowercase();
+            let write = Write::of(&name).expect("a write");
+            let ahead = Some((&self.ahead, self.ahead.of_request(number)));
+            let reply = self.writes.run(&mut applied, write, SpaceId::DEFAULT, ahead, args);
+            self.replies.extend(reply.clone());
+            reply.is_some()
+        }
+
+        fn done(&mut self, _: usize, submitted: Submitted) -> ControlFlow<()> {
+            submitted.outcome.expect("it commits");
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn run(db: &Db, requests: &str, are_ahead: bool) -> Vec<Reply> {
+        let mut decoder = RequestDecoder::default();
+        let mut input = BytesMut::from(requests);
+        let batch = decoder.decode(&mut input, &RequestLimits::default());
+        let mut ahead = WarmKeys::default();
+        for args in batch.iter().filter(|_| are_ahead) {
+            ahead.begin_request();
+            let step = if args.at(0) == b"MSET" { 2 } else { args.len() };
+            args.iter().skip(1).step_by(step).for_each(|name| warm(&mut ahead, SpaceId::DEFAULT, name));
+        }
+        db.engine().warm(&mut ahead, true);
+        let count = batch.len();
+        let mut direct = Direct { batch, ahead, writes: Writes::default(), replies: Vec::new() };
+        db.pipeline(count, &mut direct);
+        direct.replies
+    }
+
     #[test]
     fn many_keys_are_set_in_order_and_once() {
-        let mut decoder = RequestDecoder::default();
-        let mut input = BytesMut::from("MSET b 1 a 2 b 3 c 4\r\n");
-        let batch = decoder.decode(&mut input, &RequestLimits::default());
-        let mut commit = Commit::new();
-        assert!(set_many(&mut commit, SpaceId::DEFAULT, batch.request(0)));
-        let key = |name: &str| tuple::name(name.as_bytes()).expect("short");
-        let expected = [("a", "2"), ("b", "3"), ("c", "4")];
-        let expected =
-            expected.map(|(name, text)| put(SpaceId::DEFAULT, key(name), text.into(), Expiry::Never));
-        assert_eq!(commit.mutations, expected);
+        for are_ahead in [false, true] {
+            let db = Db::memory().expect("it opens");
+            let replies = run(&db, "SET b 0\r\nMSET b 1 a 2 b 3 c 4\r\nINCR c\r\n", are_ahead);
+            assert_eq!(replies, [Reply::Ok, Reply::Ok, Reply::Integer(5)]);
+            for (name, value) in [("a", Value::from("2")), ("b", "3".into()), ("c", 5_i64.into())] {
+                let entry = db.get(name).expect("it reads").expect("it is there");
+                assert_eq!(entry.value, value, "{name}");
+            }
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::Server;
 use bytes::Bytes;
 use orchard_wire::resp::{Args, Batch, OwnedArgs, Reply};
 use orcharddb::{
-    Applied, Commit, Durability, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View, tuple,
+    Applied, Durability, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View, WarmKeys, tuple,
 };
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
@@ -63,6 +63,8 @@ pub(crate) struct Dispatcher<'a> {
     view_space: Option<(u32, SpaceId)>,
     observers: Observers,
     tally: Tally,
+    /// The request of the batch whose keys were made ahead first; none, if those of direct writes were not.
+    ahead_from: Option<usize>,
 }
 
 /// What is to be done with a request.
@@ -83,7 +85,16 @@ impl<'a> Dispatcher<'a> {
     ) -> Dispatcher<'a> {
         output.note_visible(server.db.visible());
         let observers = Observers::of(server);
-        Dispatcher { server, session, output, view: None, view_space: None, observers, tally: Tally::new() }
+        Dispatcher {
+            server,
+            session,
+            output,
+            view: None,
+            view_space: None,
+            observers,
+            tally: Tally::new(),
+            ahead_from: None,
+        }
     }
 
     /// Runs a batch from one of its requests on.
@@ -107,32 +118,31 @@ impl<'a> Dispatcher<'a> {
         }
         let Ok(command) = command::resolve(first) else { return };
         let warm = &mut self.session.warm;
+        warm.clear();
         let has_many = command.keys.0 != command.keys.1;
-        let mut last: &[u8] = b"";
+        // The name whose key was added last.
+        let mut last = None;
         for number in from..batch.len().min(from + WARM_MAX) {
             let args = batch.request(number);
-            let mut note = |name| {
-                // One collection that all of them are about is in the cache soon.
-                if last != name {
-                    direct::warm(warm, SpaceId::DEFAULT, name);
-                    last = name;
-                }
-            };
+            warm.begin_request();
             if has_many {
-                command.key_names(args).for_each(note);
+                command.key_names(args).for_each(|name| direct::warm(warm, SpaceId::DEFAULT, name));
             } else if let Some(name) = args.get(1) {
-                note(name);
+                // Often all of them are about one collection.
+                if last == Some(name) {
+                    warm.push_again();
+                } else {
+                    direct::warm(warm, SpaceId::DEFAULT, name);
+                    last = (name.len() <= direct::STACK_NAME_SIZE_BYTES).then_some(name);
+                }
             }
             if warm.len() >= WARM_MAX {
                 break;
             }
         }
         let to_write = matches!(command.handler, Handler::Write(_));
-        if warm.len() > 1 {
-            self.server.db.engine().warm(warm, to_write);
-        } else {
-            warm.clear();
-        }
+        self.server.db.engine().warm(warm, to_write);
+        self.ahead_from = direct::Write::of(command.name).map(|_| from);
     }
 
     fn run_requests(&mut self, batch: &Batch, from: usize) -> Stopped {
@@ -327,7 +337,8 @@ impl<'a> Dispatcher<'a> {
     /// Runs the writes that stand together, `first` at `from`; returns the place of the next request.
     fn run_writes(&mut self, batch: &Batch, from: usize, first: &'static Command) -> usize {
         self.end_view();
-        let mut commands = vec![first];
+        let mut commands = Vec::with_capacity(batch.len() - from.min(batch.len()));
+        commands.push(first);
         let mut last = (first, batch.request(from).at(0));
         // Behind the last request there is an empty one, which is no command. A command that may wait is the last of a run.
         while !last.0.flags.has(BLOCKING)
@@ -340,8 +351,8 @@ impl<'a> Dispatcher<'a> {
             last = (command, args.at(0));
         }
         let count = commands.len();
-        let names = (from..from + count).map(|number| batch.request(number).at(1));
-        let direct = direct::Writes::new(direct::Write::of(first.name), names);
+        // Taken out, so that the session can be had beside it.
+        let keys = std::mem::take(&mut self.session.warm);
         let mut writes = Writes {
             server: self.server,
             session: self.session,
@@ -349,7 +360,9 @@ impl<'a> Dispatcher<'a> {
             batch,
             from,
             commands,
-            direct,
+            direct: direct::Writes::default(),
+            keys,
+            ahead_from: self.ahead_from,
             is_visible_at_once: self.server.db.durability() == Durability::None,
             space: None,
             reply: None,
@@ -363,6 +376,7 @@ impl<'a> Dispatcher<'a> {
         self.server.db.pipeline(count, &mut writes);
         let ran = writes.ran;
         writes.wake_waiting();
+        writes.session.warm = std::mem::take(&mut writes.keys);
         self.output.note_visible(self.server.db.visible());
         from + ran
     }
@@ -492,6 +506,9 @@ struct Writes<'a> {
     from: usize,
     commands: Vec<&'static Command>,
     direct: direct::Writes,
+    keys: WarmKeys,
+    /// The request whose keys are the first of `keys`.
+    ahead_from: Option<usize>,
     /// What is applied is visible.
     is_visible_at_once: bool,
     /// The space of the database selected, once looked up.
@@ -547,18 +564,20 @@ impl Pipeline for Writes<'_> {
         self.reply = Some(reply);
     }
 
-    fn direct(&mut self, number: usize, applied: Applied<'_>, commit: &mut Commit) -> bool {
+    fn direct(&mut self, number: usize, mut applied: Applied<'_, '_>) -> bool {
         let Some(command) = self.commands.get(number) else { return false };
         let Some(write) = direct::Write::of(command.name).filter(|_| !self.observers.notify.is_any()) else {
             return false;
         };
         if self.space.is_none() {
-            self.space = databases::find(applied, self.session.database);
+            self.space = databases::find(&applied, self.session.database);
         }
         let Some(space) = self.space else { return false };
-        let args = self.batch.request(self.from + number);
+        let request = self.from + number;
+        let ahead = self.ahead_from.filter(|_| space == SpaceId::DEFAULT && self.session.database == 0);
+        let ahead = ahead.map(|first| (&self.keys, self.keys.of_request(request - first)));
         let started = self.observers.start(command);
-        self.reply = self.direct.fill(commit, applied, (number, write), space, args);
+        self.reply = self.direct.run(&mut applied, write, space, ahead, self.batch.request(request));
         self.started = started;
         self.reply.is_some()
     }

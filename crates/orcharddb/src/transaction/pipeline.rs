@@ -1,15 +1,16 @@
 //! Transactions in rows, for clients that send many at once, and views that show a client's own commits early.
 
 use super::Transaction;
+use crate::databases::{DEFAULT_NAME, space_of_value};
 use crate::db::{Db, Shared};
-use crate::error::Error;
 use orchard_engine::commit::Submitted;
+use orchard_engine::direct::{Direct, Seen};
 use orchard_engine::engine::Engine;
 use orchard_engine::error::{CommitError, ReadError};
 use orchard_engine::snapshot::SnapshotPin;
 use orchard_engine::visit::EntryRef;
 use orchard_types::{Commit, SpaceId, UnixMillis, ValueType, Versionstamp};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref, DerefMut};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -19,10 +20,10 @@ pub trait Pipeline {
     /// called again for the same number.
     fn run(&mut self, number: usize, tx: &mut Transaction<'_>);
 
-    /// Fills the (empty) commit of one that reads so little that it needs no transaction. `false`, and the commit as it
-    /// was: it has to be run.
-    fn direct(&mut self, number: usize, applied: Applied<'_>, commit: &mut Commit) -> bool {
-        let _ = (number, applied, commit);
+    /// Makes the commit of one that is no more than a few writes, without a transaction. `false`, and nothing written: it
+    /// has to be run.
+    fn direct(&mut self, number: usize, applied: Applied<'_, '_>) -> bool {
+        let _ = (number, applied);
         false
     }
 
@@ -31,43 +32,31 @@ pub trait Pipeline {
     fn done(&mut self, number: usize, submitted: Submitted) -> ControlFlow<()>;
 }
 
-/// The newest applied state, while no commit can come between.
-#[derive(Clone, Copy)]
-pub struct Applied<'a> {
-    engine: &'a Engine,
-    snapshot: &'a SnapshotPin,
+/// The newest applied state, while no commit can come between, and one commit that is made of it.
+pub struct Applied<'a, 'h>(&'a mut Direct<'h>);
+
+impl<'h> Deref for Applied<'_, 'h> {
+    type Target = Direct<'h>;
+
+    fn deref(&self) -> &Direct<'h> {
+        self.0
+    }
 }
 
-impl Applied<'_> {
+impl DerefMut for Applied<'_, '_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.0
+    }
+}
+
+impl Applied<'_, '_> {
     /// The space of a database, if there is one of this name.
-    ///
-    /// # Errors
-    /// [`Error::Read`]
-    pub fn database(&self, name: &str) -> Result<Option<SpaceId>, Error> {
-        super::names::database_at(self.engine, self.snapshot, name)
-    }
-
-    /// Shows the value of a key where it lies, `None` if there is none. What `visit` was shown counts only if this returns
-    /// `Ok`.
-    ///
-    /// # Errors
-    /// [`ReadError`]
-    pub fn look(
-        self,
-        space: SpaceId,
-        key: &[u8],
-        visit: impl FnOnce(Option<(ValueType, &[u8])>),
-    ) -> Result<(), ReadError> {
-        let show = |found: Option<EntryRef<'_>>| visit(found.map(|entry| (entry.value_type, entry.value)));
-        self.engine.get_with(self.snapshot, space, key, show)
-    }
-
-    /// Whether a key has an entry.
-    ///
-    /// # Errors
-    /// [`ReadError`]
-    pub fn has_in(self, space: SpaceId, key: &[u8]) -> Result<bool, ReadError> {
-        self.engine.has(self.snapshot, space, key)
+    pub fn database(&self, name: &str) -> Option<SpaceId> {
+        match self.look_in(SpaceId::NAMES, name.as_bytes()) {
+            Seen::Here(value_type, value) => space_of_value(value_type, value),
+            Seen::Absent => (name == DEFAULT_NAME).then_some(SpaceId::DEFAULT),
+            Seen::Elsewhere => None,
+        }
     }
 }
 
@@ -78,12 +67,13 @@ struct Rows<'a, P> {
 
 impl<P: Pipeline> orchard_engine::pipeline::Pipeline for Rows<'_, P> {
     fn build(&mut self, number: usize, snapshot: &SnapshotPin, commit: &mut Commit) {
-        if self.pipeline.direct(number, Applied { engine: self.engine, snapshot }, commit) {
-            return;
-        }
         let mut transaction = Transaction::new(self.engine, snapshot, true);
         self.pipeline.run(number, &mut transaction);
         transaction.fill(commit);
+    }
+
+    fn direct(&mut self, number: usize, direct: &mut Direct<'_>) -> bool {
+        self.pipeline.direct(number, Applied(direct))
     }
 
     fn done(&mut self, number: usize, submitted: Submitted) -> ControlFlow<()> {
@@ -169,6 +159,7 @@ impl Db {
 mod tests {
     use super::*;
     use crate::db::Options;
+    use crate::error::Error;
     use orchard_types::{Expiry, Key};
 
     /// Sets of one value each, to keys never used before.

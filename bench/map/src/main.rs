@@ -56,7 +56,7 @@ impl Map for Orchard {
         writer.upsert(key, NewVersion { stamp: *stamp, type_tag: 0, expires_at_ms: None, content });
         self.visible.store(*stamp, Ordering::Release);
         if *stamp % 64 == 0 {
-            writer.reclaim(*stamp, 256);
+            writer.reclaim_lazily(*stamp, 256);
         }
     }
 }

@@ -569,7 +569,7 @@ impl Engine {
         self.progress.advance(Durability::Os, stamp.raw(), log_time.0);
         self.progress.advance(Durability::Fsync, stamp.raw(), log_time.0);
         self.log_clock.nothing_in_flight();
-        core.map.reclaim(self.horizon(), 8);
+        core.map.reclaim_lazily(self.horizon(), 8);
         self.purge(core, 8);
     }
 
@@ -650,7 +650,7 @@ impl Engine {
             self.log_clock.nothing_in_flight();
         }
         let budget = RECLAIM_BUDGET_MIN.max(group.count as usize * 2);
-        core.map.reclaim(self.horizon(), budget);
+        core.map.reclaim_lazily(self.horizon(), budget);
         self.purge(&mut core, budget);
         Ok(true)
     }

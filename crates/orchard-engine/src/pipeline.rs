@@ -182,7 +182,7 @@ impl Engine {
     /// where they lay, in memory that the processor has just seen.
     fn reclaim_behind(&self, core: &mut Core) {
         if self.progress.durability() == Durability::None && core.map.overwrites() >= RECLAIM_MIN {
-            core.map.reclaim(self.horizon(), 2 * HOLD_MAX);
+            core.map.reclaim_lazily(self.horizon(), 2 * HOLD_MAX);
         }
     }
 

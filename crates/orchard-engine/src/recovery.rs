@@ -104,10 +104,10 @@ impl Loading {
         }
     }
 
-    /// No reader is here yet: what a group replaced can go at once, but for history.
+    /// No reader is here yet: what groups replaced can go, but for history.
     pub(crate) fn forget_replaced(&mut self, group: &Group) {
         let last = Versionstamp::new(group.index, u16::MAX).raw();
-        self.map.reclaim(last.min(self.history_floor), 2 * group.count as usize + 64);
+        self.map.reclaim_lazily(last.min(self.history_floor), 2 * group.count as usize + 64);
     }
 
     pub(crate) fn erase_ranges(&mut self) {

@@ -8,8 +8,8 @@
 
 use std::collections::VecDeque;
 
-use crate::epoch::Epochs;
 use crate::record::Version;
+use crate::store::Waiting;
 
 /// The queue of overwrites and the two-step horizon.
 #[derive(Default)]
@@ -19,10 +19,14 @@ pub(crate) struct History {
     horizon: u64,
     /// The candidate, and the epoch at which its grace period began.
     candidate: Option<(u64, u64)>,
+    /// What was overwritten since the last candidate.
+    waiting: Waiting,
 }
 
 impl History {
-    pub(crate) fn push(&mut self, record: Version<'_>) {
+    /// `record` was put over `old`.
+    pub(crate) fn push(&mut self, record: Version<'_>, old: Version<'_>) {
+        self.waiting.note(old.block_bytes());
         self.overwrites.push_back((record.stamp(), record.word()));
     }
 
@@ -33,6 +37,10 @@ impl History {
             *word = 0;
         }
         while self.overwrites.pop_back_if(|(_, word)| *word == 0).is_some() {}
+    }
+
+    pub(crate) fn waiting(&self) -> Waiting {
+        self.waiting
     }
 
     pub(crate) fn horizon(&self) -> u64 {
@@ -47,20 +55,24 @@ impl History {
         self.overwrites.is_empty()
     }
 
-    /// Takes a horizon candidate, and raises the horizon to what readers allow by now.
-    pub(crate) fn advance(&mut self, candidate: u64, epochs: &Epochs) {
-        // Twice: with no reader pinned, a new candidate has had its grace period at once.
-        for _ in 0..2 {
-            if let Some((candidate, epoch)) = self.candidate
-                && epochs.oldest_pinned() > epoch
-            {
-                self.horizon = self.horizon.max(candidate);
-                self.candidate = None;
-            }
-            if self.candidate.is_none() && candidate > self.horizon {
-                self.candidate = Some((candidate, epochs.current()));
-                epochs.advance();
-            }
+    /// Takes a horizon candidate that was given at the epoch before a scan, and raises the horizon to what readers allow:
+    /// the scan found nobody pinned at an epoch below `oldest`.
+    pub(crate) fn advance(&mut self, candidate: u64, given_at: u64, oldest: u64) {
+        self.waiting = Waiting::default();
+        if oldest > given_at {
+            // Nobody is left who pinned before: the candidate has had its grace period at once, and so has an older one.
+            let pending = self.candidate.take().map_or(0, |(pending, _)| pending);
+            self.horizon = self.horizon.max(candidate).max(pending);
+            return;
+        }
+        if let Some((pending, epoch)) = self.candidate
+            && oldest > epoch
+        {
+            self.horizon = self.horizon.max(pending);
+            self.candidate = None;
+        }
+        if self.candidate.is_none() && candidate > self.horizon {
+            self.candidate = Some((candidate, given_at));
         }
     }
 

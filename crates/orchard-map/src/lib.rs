@@ -49,7 +49,7 @@
 //!
 //! # Where to look
 //! `record` (a version in memory), `slab` and `store` (where memory comes from and how it goes),
-//! `epoch` (when), `table` (the hash part), `leaf`, `inner`, `tree` (the ordered index), `history`
+//! `epoch` (when), `fences` and `threads` (why a pin costs next to nothing), `table` (the hash part), `leaf`, `inner`, `tree` (the ordered index), `history`
 //! (pruning), `writer`, `reader`, `bulk`, `clock` (the operations).
 
 #![warn(missing_docs)]
@@ -57,6 +57,7 @@
 mod bulk;
 mod clock;
 mod epoch;
+mod fences;
 mod hash;
 mod hashed;
 mod history;
@@ -70,6 +71,7 @@ mod stats;
 mod store;
 mod sync;
 mod table;
+mod threads;
 mod tree;
 mod writer;
 

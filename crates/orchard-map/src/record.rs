@@ -19,8 +19,10 @@ use crate::sync::{Access, AtomicU16, AtomicU64, Ordering, pointer_in, prefetch, 
 const HAS_PREV: u16 = 1;
 const HAS_EXPIRY: u16 = 1 << 1;
 const TOMBSTONE: u16 = 1 << 2;
-const NONRESIDENT: u16 = 1 << 3;
-const REFERENCED: u16 = 1 << 4;
+/// Bytes between header and key, as they are: words for the link and the expiry.
+const BETWEEN: u16 = 0b11 << 3;
+const NONRESIDENT: u16 = 1 << 5;
+const REFERENCED: u16 = 1 << 6;
 const TYPE_TAG_SHIFT: u32 = 8;
 /// Type tags are below this.
 pub const TYPE_TAGS: u8 = 32;
@@ -157,6 +159,9 @@ impl<'g> Version<'g> {
     #[inline]
     pub fn value(&self) -> Option<&'g [u8]> {
         let (meta, header) = (self.meta(), self.header());
+        debug_assert!(
+            usize::from(meta & BETWEEN) / 8 == (meta & (HAS_PREV | HAS_EXPIRY)).count_ones() as usize
+        );
         (meta & (TOMBSTONE | NONRESIDENT) == 0)
             .then(|| self.slice(key_offset(meta) + header.key_len as usize, header.value_len as usize))
     }
@@ -266,11 +271,17 @@ impl fmt::Debug for Version<'_> {
 }
 
 /// Where the key starts in a record with this `meta`.
+#[cfg(not(loom))]
 #[inline(always)]
 fn key_offset(meta: u16) -> usize {
-    size_of::<Record>()
-        + usize::from(meta & HAS_PREV != 0) * size_of::<AtomicU64>()
-        + usize::from(meta & HAS_EXPIRY != 0) * 8
+    size_of::<Record>() + usize::from(meta & BETWEEN)
+}
+
+/// The same with loom's atomics, which have another size.
+#[cfg(loom)]
+fn key_offset(meta: u16) -> usize {
+    let link = usize::from(meta & HAS_PREV != 0) * size_of::<AtomicU64>();
+    size_of::<Record>() + link + usize::from(meta & HAS_EXPIRY != 0) * 8
 }
 
 /// Writes a record for `new` into a fresh block. It is not published yet; its word is returned.
@@ -285,7 +296,8 @@ pub(crate) fn allocate(slab: &mut Slab, key: &[u8], new: &NewVersion<'_>, older:
     let Ok(value_len) = u32::try_from(value_len) else { panic!("a value of {value_len} bytes is too long") };
     let has_prev = if older.is_some() { HAS_PREV } else { 0 };
     let has_expiry = if new.expires_at_ms.is_some() { HAS_EXPIRY } else { 0 };
-    let meta = flag | has_prev | has_expiry | (u16::from(new.type_tag) << TYPE_TAG_SHIFT);
+    let between = 8 * (u16::from(older.is_some()) + u16::from(new.expires_at_ms.is_some()));
+    let meta = flag | has_prev | has_expiry | between | (u16::from(new.type_tag) << TYPE_TAG_SHIFT);
     let key_at = key_offset(meta);
     let block = slab.allocate(key_at + key.len() + bytes.len());
     // SAFETY: the block is fresh, 8-aligned, and holds header, options, key and value in this

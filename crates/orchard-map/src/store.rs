@@ -11,8 +11,36 @@ use crate::epoch::Epochs;
 use crate::record::Version;
 use crate::slab::Slab;
 
-/// After this many retired blocks a mutation frees what it can.
-const RETIRED_BETWEEN_COLLECTS: usize = if cfg!(loom) { 1 } else { 256 };
+/// Blocks that a mutation frees at most: more than it retires.
+const FREED_MAX: usize = 8;
+
+/// What waits until readers are gone, since the last look.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Waiting {
+    count: usize,
+    bytes: u64,
+}
+
+impl Waiting {
+    /// So much is worth a look which readers are gone.
+    const COUNT_MAX: usize = if cfg!(loom) { 1 } else { 512 };
+    const BYTES_MAX: u64 = 1 << 20;
+
+    #[inline]
+    pub(crate) fn note(&mut self, bytes: usize) {
+        self.count += 1;
+        self.bytes += bytes as u64;
+    }
+
+    pub(crate) fn with(self, other: Waiting) -> Waiting {
+        Waiting { count: self.count + other.count, bytes: self.bytes + other.bytes }
+    }
+
+    #[inline]
+    pub(crate) fn is_worth_a_look(self) -> bool {
+        self.count >= Self::COUNT_MAX || self.bytes >= Self::BYTES_MAX
+    }
+}
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -34,7 +62,9 @@ pub(crate) struct Store {
     pub(crate) nodes: Slab,
     retired: VecDeque<Retired>,
     retired_bytes: u64,
-    since_collect: usize,
+    waiting: Waiting,
+    /// What the last scan returned: blocks retired under an older epoch may be freed.
+    oldest: u64,
 }
 
 // SAFETY: the queue owns its blocks; nothing in it is tied to a thread.
@@ -47,7 +77,8 @@ impl Store {
             nodes: Slab::new(),
             retired: VecDeque::new(),
             retired_bytes: 0,
-            since_collect: 0,
+            waiting: Waiting::default(),
+            oldest: 0,
         }
     }
 
@@ -69,26 +100,36 @@ impl Store {
 
     fn retire(&mut self, epochs: &Epochs, block: NonNull<u8>, bytes: usize, kind: Kind) {
         self.retired_bytes += Slab::block_bytes(bytes) as u64;
-        self.since_collect += 1;
+        self.waiting.note(bytes);
         self.retired.push_back(Retired { epoch: epochs.current(), block, bytes, kind });
     }
 
-    /// Frees retired blocks now and then; called at the end of each mutation.
+    /// The retired blocks that no scan has looked at yet.
     #[inline]
-    pub(crate) fn collect_sometimes(&mut self, epochs: &Epochs) {
-        if self.since_collect >= RETIRED_BETWEEN_COLLECTS {
-            self.collect(epochs, 2 * RETIRED_BETWEEN_COLLECTS);
-        }
+    pub(crate) fn waiting(&self) -> Waiting {
+        self.waiting
     }
 
-    /// Frees at most `budget` retired blocks that no reader can see any more; returns their bytes.
-    pub(crate) fn collect(&mut self, epochs: &Epochs, budget: usize) -> u64 {
-        self.since_collect = 0;
-        if self.retired.is_empty() {
-            return 0;
+    /// Looks which readers are gone; returns the epoch before, and the oldest that a reader may be pinned at.
+    pub(crate) fn scan(&mut self, epochs: &Epochs) -> (u64, u64) {
+        let before = epochs.current();
+        self.oldest = epochs.scan();
+        self.waiting = Waiting::default();
+        (before, self.oldest)
+    }
+
+    /// Frees some retired blocks; called at the end of each mutation.
+    #[inline]
+    pub(crate) fn collect_sometimes(&mut self, epochs: &Epochs) {
+        if self.waiting.is_worth_a_look() {
+            self.scan(epochs);
         }
-        epochs.advance();
-        let oldest = epochs.oldest_pinned();
+        self.collect(FREED_MAX);
+    }
+
+    /// Frees at most `budget` retired blocks that no reader could see any more at the last scan; returns their bytes.
+    pub(crate) fn collect(&mut self, budget: usize) -> u64 {
+        let oldest = self.oldest;
         let before = self.retired_bytes;
         for _ in 0..budget {
             let Some(Retired { block, bytes, kind, .. }) =

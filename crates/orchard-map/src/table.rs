@@ -10,6 +10,7 @@
 //! - The home line rises with the hash, so the order partition, home line, hash is the order of the
 //!   hash: `scan_from` can resume at a hash across any change of capacity.
 
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use crate::epoch::Epochs;
@@ -93,7 +94,10 @@ fn matching_slots(line: &[AtomicU64; LINE_SLOTS], tag: u64) -> u32 {
 /// One partition's table, borrowed from a guard or from the writer.
 #[derive(Clone, Copy)]
 struct Table<'a> {
-    slots: &'a [AtomicU64],
+    /// Null with no lines.
+    first: *const AtomicU64,
+    lines: usize,
+    lives: PhantomData<&'a [AtomicU64]>,
 }
 
 impl<'a> Table<'a> {
@@ -102,16 +106,26 @@ impl<'a> Table<'a> {
     #[inline(always)]
     unsafe fn from_entry(entry: u64) -> Self {
         let lines = (entry >> POINTER_BITS) as usize;
-        let first = pointer_in::<AtomicU64>(entry);
-        if first.is_null() {
-            return Self { slots: &[] };
-        }
-        // SAFETY: a table has `lines * LINE_SLOTS` initialized slots and outlives `'a`.
-        Self { slots: unsafe { std::slice::from_raw_parts(first, lines * LINE_SLOTS) } }
+        Self { first: pointer_in(entry), lines, lives: PhantomData }
     }
 
+    #[inline(always)]
     fn lines(self) -> usize {
-        self.slots.len() / LINE_SLOTS
+        self.lines
+    }
+
+    #[inline(always)]
+    fn is_empty(self) -> bool {
+        self.lines == 0
+    }
+
+    #[inline(always)]
+    fn slots(self) -> &'a [AtomicU64] {
+        if self.is_empty() {
+            return &[];
+        }
+        // SAFETY: a table has `lines * LINE_SLOTS` initialized slots and outlives `'a` (`from_entry`).
+        unsafe { std::slice::from_raw_parts(self.first, self.lines * LINE_SLOTS) }
     }
 
     #[inline(always)]
@@ -124,7 +138,7 @@ impl<'a> Table<'a> {
     fn line(self, line: usize) -> &'a [AtomicU64; LINE_SLOTS] {
         debug_assert!(line < self.lines());
         // SAFETY: `home` is below `lines()` for a table that is not empty, and probing wraps there.
-        unsafe { &*self.slots.as_ptr().add(line * LINE_SLOTS).cast() }
+        unsafe { &*self.first.add(line * LINE_SLOTS).cast() }
     }
 
     fn next_line(self, line: usize) -> usize {
@@ -135,7 +149,7 @@ impl<'a> Table<'a> {
     /// instructions lie between two look-ups, the more of the next one's cache misses overlap with this one's.
     #[inline(always)]
     fn find(self, hash: u64, key: &[u8]) -> Option<(&'a AtomicU64, Version<'a>)> {
-        if self.slots.is_empty() {
+        if self.is_empty() {
             return None;
         }
         let line = self.line(self.home(hash));
@@ -278,7 +292,7 @@ impl Directory {
         let entry = self.entry(hash).load(Ordering::Acquire);
         // SAFETY: as in `find`.
         let table = unsafe { Table::from_entry(entry) };
-        if table.slots.is_empty() {
+        if table.is_empty() {
             return;
         }
         for slot in table.line(table.home(hash)) {
@@ -335,7 +349,7 @@ impl Directory {
         let partition = partition_of(hash);
         // SAFETY: the writer's own table is not retired before the next rebuild.
         let table = unsafe { Table::from_entry(self.entry(hash).load(Ordering::Relaxed)) };
-        let index = (std::ptr::from_ref(slot).addr() - table.slots.as_ptr().addr()) / size_of::<AtomicU64>();
+        let index = (std::ptr::from_ref(slot).addr() - table.first.addr()) / size_of::<AtomicU64>();
         let line = table.line(index / LINE_SLOTS);
         // No search went past a line that still has an empty slot, so one more does no harm.
         let open = line.iter().any(|slot| slot.load(Ordering::Relaxed) == 0);
@@ -343,7 +357,7 @@ impl Directory {
         let usage = &mut state.usage[partition];
         usage.entries -= 1;
         usage.used -= u32::from(open);
-        let (entries, capacity) = (usage.entries as usize, table.slots.len());
+        let (entries, capacity) = (usage.entries as usize, table.slots().len());
         if entries == 0 {
             self.swap_table(store, epochs, partition, 0);
             state.usage[partition] = Usage::default();
@@ -365,8 +379,8 @@ impl Directory {
         let old = unsafe { Table::from_entry(self.entries[partition].load(Ordering::Relaxed)) };
         let (entry, table) = Self::allocate(store, lines);
         let mut entries = 0;
-        for (index, slot) in old.slots.iter().enumerate() {
-            if let Some(ahead) = old.slots.get(index + 12) {
+        for (index, slot) in old.slots().iter().enumerate() {
+            if let Some(ahead) = old.slots().get(index + 12) {
                 Version::prefetch_word(ahead.load(Ordering::Relaxed));
             }
             let word = slot.load(Ordering::Relaxed);
@@ -445,8 +459,8 @@ impl Directory {
     pub(crate) unsafe fn each_in_partition<'a>(&self, partition: usize, mut visit: impl FnMut(Version<'a>)) {
         // SAFETY: the caller keeps the table allocated.
         let table = unsafe { Table::from_entry(self.entries[partition].load(Ordering::Acquire)) };
-        for (index, slot) in table.slots.iter().enumerate() {
-            if let Some(ahead) = table.slots.get(index + 8) {
+        for (index, slot) in table.slots().iter().enumerate() {
+            if let Some(ahead) = table.slots().get(index + 8) {
                 prefetch(pointer_in::<u8>(ahead.load(Ordering::Relaxed)));
             }
             let word = slot.load(Ordering::Acquire);
@@ -474,7 +488,7 @@ impl Directory {
             // SAFETY: the caller keeps the table allocated.
             let table: Table<'a> =
                 unsafe { Table::from_entry(self.entries[partition].load(Ordering::Acquire)) };
-            if table.slots.is_empty() {
+            if table.is_empty() {
                 continue;
             }
             let first = if partition == partition_of(from) { table.home(from) } else { 0 };

@@ -193,7 +193,7 @@ impl MapWriter {
         let record = unsafe { Version::from_word(word) };
         state.tree.swap(key, old, record);
         slot.store(Directory::slot_word(hash, word), Ordering::Release);
-        state.history.push(record);
+        state.history.push(record, old);
         shared.counters.version(record, 1);
         shared.counters.newest(old, -1);
         shared.counters.newest(record, 1);
@@ -318,7 +318,32 @@ impl MapWriter {
     /// protected by passing candidates of at most its stamp.
     pub fn reclaim(&mut self, horizon_candidate: u64, budget: usize) -> Reclaimed {
         let (shared, state) = self.parts();
-        state.history.advance(horizon_candidate, &shared.epochs);
+        let (before, oldest) = state.store.scan(&shared.epochs);
+        state.history.advance(horizon_candidate, before, oldest);
+        let mut reclaimed = self.prune(budget);
+        if reclaimed.pruned_versions > 0 {
+            // What was pruned was retired after that look.
+            let (shared, state) = self.parts();
+            state.store.scan(&shared.epochs);
+            reclaimed.freed_bytes += state.store.collect(budget);
+            publish(shared, state);
+        }
+        reclaimed
+    }
+
+    /// As [`MapWriter::reclaim`], for whoever calls it after each of many small changes: it looks for the
+    /// readers, and takes a candidate, only when much has come together; in between it goes on with what it knows.
+    pub fn reclaim_lazily(&mut self, horizon_candidate: u64, budget: usize) -> Reclaimed {
+        let (shared, state) = self.parts();
+        if state.store.waiting().with(state.history.waiting()).is_worth_a_look() {
+            let (before, oldest) = state.store.scan(&shared.epochs);
+            state.history.advance(horizon_candidate, before, oldest);
+        }
+        self.prune(budget)
+    }
+
+    fn prune(&mut self, budget: usize) -> Reclaimed {
+        let (shared, state) = self.parts();
         let mut pruned_versions = 0;
         while pruned_versions < budget as u64 {
             let Some(word) = state.history.next_prunable() else { break };
@@ -335,7 +360,7 @@ impl MapWriter {
                 pruned_versions += 1;
             }
         }
-        let freed_bytes = state.store.collect(&shared.epochs, budget);
+        let freed_bytes = state.store.collect(budget);
         publish(shared, state);
         Reclaimed {
             pruned_versions,

@@ -192,8 +192,11 @@ impl Engine {
     }
 
     /// A view of now that also shows the caller's own commits up to `own`, whose log time is `own_time`: its stamp is the
-    /// newer of *visible* and `own`. What is read there may be told once *visible* has passed that stamp.
+    /// newer of *visible* and `own`. What is read there may be told once *visible* has passed that stamp. Commits that were
+    /// taken back, because the disk was full, are not waited for.
     pub fn snapshot_not_before(&self, own: Versionstamp, own_time: UnixMillis) -> SnapshotPin {
+        let outcome = self.progress.outcome(own.raw(), self.progress.durability());
+        let own = if matches!(outcome, Some(Err(CommitError::DiskFull))) { Versionstamp::ZERO } else { own };
         self.snapshots.register(self.env.clock.monotonic_ns(), true, || {
             let (visible, time) = self.read_point();
             (visible.max(own.raw()), time.max(own_time))

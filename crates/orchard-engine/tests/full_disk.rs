@@ -7,7 +7,7 @@ use orchard_engine::engine::{Engine, EngineOptions};
 use orchard_engine::error::CommitError;
 use orchard_env::fault::{FaultDisk, FaultPlan};
 use orchard_env::{Env, ManualClock, SeededRandom};
-use orchard_types::{Commit, Durability, Key, SpaceId, UnixMillis};
+use orchard_types::{Commit, Durability, Key, SpaceId, UnixMillis, Versionstamp};
 use std::sync::Arc;
 
 const DISK_BYTES: u64 = 32 << 20;
@@ -109,4 +109,27 @@ fn early_checkpoints_let_data_take_most_of_the_disk_and_deletes_bring_it_back() 
             full.upkeep();
         }
     }
+}
+
+/// A client that reads what it has written itself, on a disk that did not take it.
+#[test]
+fn a_commit_that_was_taken_back_holds_up_no_reads() {
+    let full = Full::open(Durability::Fsync);
+    let own = loop {
+        let commit = Commit::new().set(SpaceId::DEFAULT, key(0), vec![7; VALUE_BYTES]);
+        let placed = full.engine.submit(&commit).outcome.expect("applies");
+        let pin = full.engine.snapshot_not_before(placed.versionstamp, placed.log_time);
+        assert_eq!(pin.stamp(), placed.versionstamp.raw(), "what is on its way is seen by its writer");
+        match full.engine.log_step() {
+            Ok(_) => {}
+            Err(CommitError::DiskFull) => break placed,
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let visible = full.engine.visible();
+    assert!(visible < own.versionstamp, "it was the newest");
+    let pin = full.engine.snapshot_not_before(own.versionstamp, own.log_time);
+    assert_eq!(pin.stamp(), visible.raw(), "what was taken back is not waited for");
+    let outcome = full.engine.outcome(Versionstamp::from_raw(pin.stamp()), Durability::Fsync);
+    assert!(matches!(outcome, Some(Ok(()))));
 }

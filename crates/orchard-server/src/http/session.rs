@@ -76,6 +76,8 @@ impl Session {
             return Ok(());
         }
         poll_fn(|context| match db.engine().poll_wait(early, db.durability(), context.waker()) {
+            // It was taken back: there is nothing to wait for.
+            Some(Err(CommitError::DiskFull)) => Poll::Ready(Ok(())),
             Some(outcome) => Poll::Ready(outcome),
             None => Poll::Pending,
         })

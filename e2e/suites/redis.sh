@@ -27,6 +27,8 @@ is "HTTP is no command" 404 "$(curl -s -o /dev/null -w '%{http_code}' "$address/
 is "errors" "ERR unknown command 'NOSUCH', with args beginning with: 'x' " "$(cli NOSUCH x)"
 run "redis-py in $("$work/python/bin/python" --version)" "$work/python/bin/python" "$here/clients/session.py"
 run "ioredis in Node $(node --version)" node "$work/npm/session.mjs"
+run "redis-py: asyncio, pools, caching, threads" "$work/python/bin/python" "$here/clients/strangers.py"
+run "ioredis and node-redis: reconnecting, caching, pools" node "$work/npm/strangers.mjs"
 run "redis-benchmark" bash -c "redis-benchmark -p $port -n 2000 -P 16 -q -t ping,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,zadd,zpopmin,lrange_100,mset && echo 1 checks"
 stop TERM
 

@@ -29,9 +29,10 @@ def main():
             print(f"{difference.name}: {difference.reason}")
         return 0
     families = list(FAMILIES) if options.family == ["all"] else options.family
-    redis = Redis()
     second = Redis() if options.orchard == "redis" else Orchard(options.orchard, data=options.data)
+    redis = None
     try:
+        redis = Redis()
         failed = 0
         for protocol in options.protocol:
             for family in families:
@@ -41,7 +42,8 @@ def main():
             failed += 1
         return 1 if failed else 0
     finally:
-        redis.stop()
+        if redis:
+            redis.stop()
         second.stop()
 
 

@@ -3,6 +3,7 @@
 `applies(args, redis, orchard)` sees the command and both replies (see resp.py for their shape).
 """
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Callable
@@ -45,16 +46,38 @@ def time_of_day(args, redis, orchard):
     return abs(int(redis[1][0][1]) - int(orchard[1][0][1])) <= 1
 
 
-def without_sign(reply):
-    """The reply with every score of minus zero as zero."""
+SCORES = {b"ZSCORE", b"ZINCRBY", b"ZADD"}
+POPS = {b"ZPOPMIN", b"ZPOPMAX"}
+BLOCKING_POPS = {b"BZPOPMIN", b"BZPOPMAX"}
+MANY_POPS = {b"ZMPOP", b"BZMPOP"}
+
+
+def unsigned(reply):
+    return (reply[0], b"0") if reply[0] in ",$" and reply[1] == b"-0" else reply
+
+
+def without_sign(args, reply):
+    """The reply with every score of minus zero as zero; members keep what they are."""
     kind, payload = reply
-    if isinstance(payload, list):
-        return (kind, [without_sign(item) for item in payload])
-    return (kind, b"0") if kind in ",$" and payload == b"-0" else reply
+    name = command(args)
+    if not isinstance(payload, list):
+        return unsigned(reply) if name in SCORES or kind == "," else reply
+    if name in MANY_POPS and len(payload) == 2 and payload[1][1]:
+        pairs = [(pair[0], [pair[1][0], unsigned(pair[1][1])]) for pair in payload[1][1]]
+        return (kind, [payload[0], (payload[1][0], pairs)])
+    if name == b"ZMSCORE":
+        return (kind, [unsigned(item) for item in payload])
+    if name in BLOCKING_POPS and len(payload) == 3:
+        return (kind, payload[:2] + [unsigned(payload[2])])
+    if name in POPS or any(arg.upper() == b"WITHSCORES" for arg in args):
+        if payload and payload[0][0] == "*":  # RESP3: pairs
+            return (kind, [(pair[0], [pair[1][0], unsigned(pair[1][1])]) for pair in payload])
+        return (kind, [unsigned(item) if at % 2 else item for at, item in enumerate(payload)])
+    return reply
 
 
 def negative_zero(args, redis, orchard):
-    return b"Z" in command(args)[:2] and without_sign(redis) == without_sign(orchard)
+    return b"Z" in command(args)[:2] and without_sign(args, redis) == without_sign(args, orchard)
 
 
 ENCODINGS = {
@@ -104,6 +127,11 @@ def identity(args, redis, orchard):
     return command(args) == b"CLIENT" and subcommand(args) == b"ID" and both(":", redis, orchard) and orchard[1] > 0
 
 
+def advice(args, redis, orchard):
+    """MEMORY DOCTOR says in its own words what it finds."""
+    return command(args) == b"MEMORY" and subcommand(args) == b"DOCTOR" and redis[0] == orchard[0] and redis[0] in "$="
+
+
 def replication(args, redis, orchard):
     return command(args) == b"ROLE" and redis[0] == orchard[0]
 
@@ -124,10 +152,15 @@ def auth(args, redis, orchard):
     return command(args) == b"HELLO" and redis == ("-", b"WRONGPASS invalid username-password pair or user is disabled.")
 
 
+REPEATED_MAX = 128  # bytes of an argument that an error repeats
+
+
 def error_text(args, redis, orchard):
-    """Redis repeats foreign bytes in an error as they are."""
+    """Redis repeats foreign bytes in an error as they are, and all of them."""
     if not both("-", redis, orchard):
         return False
+    if len(orchard[1]) < len(redis[1]) and len(os.path.commonprefix([redis[1], orchard[1]])) >= REPEATED_MAX:
+        return True
     if all(32 <= byte < 127 for byte in redis[1]):
         return False
     plain = re.compile(rb"[ -&(-~]*")  # up to a quote or a foreign byte
@@ -172,9 +205,23 @@ OWN_PARAMETERS = {b"proto-max-bulk-len", b"appendonly", b"appendfsync", b"maxmem
 
 
 def parameters(args, redis, orchard):
-    if command(args) != b"CONFIG" or subcommand(args) != b"GET" or len(args) != 3:
+    """Of CONFIG GET: the same names, and the same values but for the server's own."""
+    if command(args) != b"CONFIG" or subcommand(args) != b"GET" or redis[0] != orchard[0] or redis[0] not in "*%":
         return False
-    return args[2].lower() in OWN_PARAMETERS and redis[0] == orchard[0]
+
+    def pairs(reply):
+        flat = reply[1] if reply[0] == "%" else zip(reply[1][::2], reply[1][1::2])
+        return {name[1]: value[1] for name, value in flat if name[1] not in OWN_PARAMETERS}, len(reply[1])
+
+    return pairs(redis) == pairs(orchard)
+
+
+def counted_by_c(args, redis, orchard):
+    """COMMAND GETKEYS reads a number as C's atoi does: `1_000` is 1."""
+    if command(args) != b"COMMAND" or subcommand(args) not in (b"GETKEYS", b"GETKEYSANDFLAGS") or redis[0] != "*":
+        return False
+    odd = any(re.match(rb" *[+-]?\d", arg) and not re.fullmatch(rb"0|-?[1-9]\d*", arg) for arg in args[3:])
+    return odd and orchard == ("-", b"ERR Invalid arguments specified for command")
 
 
 def absent(args, redis, orchard):
@@ -217,15 +264,17 @@ DIFFERENCES = [
     Difference("scan-page", "what one page holds follows from the hash function; whole walks are compared", page),
     Difference("auth", "with no access token set, on loopback only, whatever a client sends is accepted", auth),
     Difference("negative-zero", "Redis keeps the sign of a score of minus zero in sets of some sizes; here zero has none", negative_zero),
-    Difference("error-text", "error texts are UTF-8: where Redis repeats foreign bytes, the words differ", error_text),
+    Difference("error-text", "error texts are UTF-8 and repeat at most 128 bytes: where Redis repeats foreign bytes, the words differ", error_text),
     Difference("command-facts", "hints, key specifications, categories and help texts are left out or our own", command_facts),
     Difference("slow-log", "numbers, durations and addresses of SLOWLOG GET are a server's own", slow_log),
     Difference("config", "parameters that tell of this server's own limits and durability", parameters),
+    Difference("getkeys", "COMMAND GETKEYS reads a number of keys as C's atoi does, up to what is no digit", counted_by_c),
     Difference("absent", "commands of a later part, or without meaning on one machine: docs/redis-commands.md", absent),
     Difference("hexadecimal", "hexadecimal floats, which C's parser takes, are no numbers", hexadecimal),
     Difference("score-bound", "a score with a NUL byte is no number; Redis does not see what stands behind the byte", score_bound),
     Difference("limits", "keys are at most 2 KiB and values 16 MiB; LCS uses no more for its table", limits),
     Difference("expired-event", "Redis tells `expired` when a key is looked at next, OrchardDB when it takes it away, within about a second", lambda *_: False),
+    Difference("memory-doctor", "the advice of MEMORY DOCTOR is about this server", advice),
     Difference("role", "there is no replication: role is master at offset 0", replication),
 ]
 

@@ -119,8 +119,14 @@ class Generator:
 
     def command(self, template, mutable=True):
         args = template.generate(self.rng, self.family)
-        if mutable and args[0].upper() not in NEVER_MUTATED:
+        # A set whose scores must stay equal is not written to by accident.
+        of_lex = any(arg in words.LEX_KEYS for arg in args) and not args[0].upper().startswith((b"ZLEX", b"ZRANGEBYLEX", b"ZREV"))
+        if mutable and not of_lex and args[0].upper() not in NEVER_MUTATED:
             args = mutate(args, self.rng, self.family)
+        if args[0].upper() in (b"EXPIRE", b"PEXPIRE") and any(arg.upper() in (b"GT", b"LT") for arg in args[3:]):
+            # The same time from now twice: which is later would be a matter of luck.
+            if words.is_far(args[2]):
+                args[2] = b"%d" % (int(args[2]) + self.rng.randrange(1000, 99_000))
         return tame(args)
 
     def composite(self, name):
@@ -173,6 +179,13 @@ def tame(args):
     name = args[0].upper()
     if name == b"BITFIELD" and any(arg.upper() == b"SAT" for arg in args):
         args = [b"-4611686018427387904" if (as_int(arg) or 0) < -(2**62) else arg for arg in args]
+    if name == b"HELLO" and any(arg.upper() == b"AUTH" for arg in args[2:]):
+        at = 2 + [arg.upper() for arg in args[2:]].index(b"AUTH")
+        args[at + 1 : at + 2] = [b"default"]
+    if name == b"CONFIG" and args[1:2] and args[1].upper() == b"SET":
+        args = args[:3] + [arg.replace(b"\0", b"") for arg in args[3:]]
+    if name == b"WAIT" and len(args) == 3 and harmful_timeout(args[2]):
+        args[2] = b"1"
     if name in SCORE_WRITERS:
         args = args[:2] + [arg.replace(b"\0", b"") for arg in args[2:]]
     if name in BLOCKING_LAST or name in BLOCKING_FIRST:

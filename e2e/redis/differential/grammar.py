@@ -1,6 +1,6 @@
 """Command templates. `SET k v [NX|XX] [EX t|PX pt]` is a template: words in capitals are themselves, small words come
-from `words.WORDS`, `[..]` may be left out, `{..}` stands one to four times, `|` separates alternatives inside a bracket,
-`#{..}` puts the number of repetitions first (`ZUNION #{k}`), `+{..}` repeats up to 300 times."""
+from `words.WORDS`, `[..]` may be left out, `{..}` stands one to four times, `(..)` once, `|` separates alternatives inside a
+bracket, and single words outside of one; `#{..}` puts the number of repetitions first (`ZUNION #{k}`), `+{..}` repeats up to 300 times."""
 
 from words import WORDS
 
@@ -14,16 +14,31 @@ class Template:
         self.weight = int(weight)
         tokens = tokenize(text)
         self.choices, rest = parse(tokens, 0, None)
-        assert rest == len(tokens), line
+        assert rest == len(tokens) and len(self.choices) == 1, line
 
     def generate(self, rng, family):
         return emit(self.choices, rng, family)
 
 
 def tokenize(text):
-    for mark in "[]{}|":
+    for mark in "[]{}()|":
         text = text.replace(mark, f" {mark} ")
-    return text.replace("# {", "#{").replace("+ {", "+{").split()
+    return words_in_groups(text.replace("# {", "#{").replace("+ {", "+{").split())
+
+
+def words_in_groups(tokens):
+    """Outside of brackets `A|B` is `(A|B)`."""
+    grouped, depth = [], 0
+    for at, token in enumerate(tokens):
+        depth += (token[-1] in "[{(") - (token in "]})")
+        beside = "|" in tokens[max(at - 1, 0) : at + 2]
+        if depth or token in "|]})" or not beside:
+            grouped.append(token)
+            continue
+        begins = at == 0 or tokens[at - 1] != "|"
+        ends = at + 1 == len(tokens) or tokens[at + 1] != "|"
+        grouped += ["("] * begins + [token] + [")"] * ends
+    return grouped
 
 
 def parse(tokens, at, closing):
@@ -35,8 +50,8 @@ def parse(tokens, at, closing):
         if token == "|":
             choices.append(sequence)
             sequence = []
-        elif token in ("[", "{", "#{", "+{"):
-            inner, at = parse(tokens, at, "]" if token == "[" else "}")
+        elif token in ("[", "{", "#{", "+{", "("):
+            inner, at = parse(tokens, at, {"[": "]", "(": ")"}.get(token, "}"))
             at += 1
             sequence.append((token, inner))
         elif token in WORDS:
@@ -57,6 +72,8 @@ def emit(choices, rng, family):
         elif kind == "[":
             if rng.random() < 0.5:
                 args += emit(what, rng, family)
+        elif kind == "(":
+            args += emit(what, rng, family)
         elif kind in ("{", "+{"):
             for _ in range(rng.choice(REPEATS if kind == "{" else MANY)):
                 args += emit(what, rng, family)

@@ -66,9 +66,7 @@ def spop(pair, conn, key, count):
     if difference or members is None:
         return difference or expect(pair, conn, b"SPOP", key)
     args = (b"SPOP", key) if count is None else (b"SPOP", key, count)
-    # Zero has no sign here: see negative-zero in differences.py.
-    redis, orchard = map(without_sign, pair.call(conn, args))
-    members = [without_sign(item) for item in members]
+    redis, orchard = pair.call(conn, args)
     number = None if count is None else int(count)
     if not chosen(redis, orchard, members, number, 1):
         return differ("SPOP", redis, orchard)
@@ -95,6 +93,10 @@ def random_choice(pair, conn, fetch, name, key, count, option):
     if members and members[0][0] == "*":
         members = [item for pair_ in members for item in pair_[1]]
     redis, orchard = pair.call(conn, args)
+    if name == b"ZRANDMEMBER":
+        # Zero has no sign here: see negative-zero in differences.py.
+        redis, orchard = without_sign(args, redis), without_sign(args, orchard)
+        members = without_sign(fetch[:1] + fetch, ("*", members))[1]
     number = None if count is None else int(count)
     held, asked = (1 if fetch == (b"SMEMBERS",) else 2), (2 if option else 1)
     known = members if held == asked else members[::held]
@@ -216,16 +218,20 @@ def quit(pair, conn):
 
 def blocked_count(connection):
     reply = connection.call(b"INFO", b"clients")
+    if reply[1] is None:
+        raise ConnectionError(f"the server on port {connection.port} does not answer INFO: {reply[0]}")
     for line in reply[1].splitlines():
         if line.startswith(b"blocked_clients:"):
             return int(line.split(b":")[1])
     return -1
 
 
-def await_blocked(connection, wanted):
-    deadline = time.monotonic() + SETTLE_S
+def await_blocked(pair):
+    """Whether as many clients wait on both sides. Either may be late, so both are asked until they agree twice."""
+    deadline, agreed = time.monotonic() + SETTLE_S, 0
     while time.monotonic() < deadline:
-        if blocked_count(connection) == wanted:
+        agreed = agreed + 1 if blocked_count(pair.redis.control) == blocked_count(pair.orchard.control) else 0
+        if agreed == 2:
             return True
         time.sleep(0.002)
     return False
@@ -242,17 +248,17 @@ def block(pair, conn, blocked, wakes):
         pair.orchard[number].send(*args)
         # In Redis's order: the next one waits only when this one does (or was answered).
         time.sleep(0.003)
-        if not await_blocked(pair.orchard.control, blocked_count(pair.redis.control)):
+        if not await_blocked(pair):
             return differ(f"waiting clients after {at + 1} blocking commands", ("+", b""), ("+", b""))
     for args in wakes:
         difference = expect(pair, conn, *args)
         if difference:
             return difference
         # Redis serves who waits before the next command; here its own task does, a moment later.
-        await_blocked(pair.orchard.control, blocked_count(pair.redis.control))
-    still = blocked_count(pair.redis.control)
-    if not await_blocked(pair.orchard.control, still):
-        return differ("the number of clients that still wait", (":", still), (":", blocked_count(pair.orchard.control)))
+        await_blocked(pair)
+    if not await_blocked(pair):
+        still = [(":", blocked_count(side.control)) for side in (pair.redis, pair.orchard)]
+        return differ("the number of clients that still wait", *still)
     for number, args in blocked:
         ready = bool(select.select([pair.redis[number].socket], [], [], 0.02)[0])
         if not ready:

@@ -20,6 +20,7 @@ KEYS["keys"] = KEYS["connection"] = KEYS["pubsub"] = [
     b"s1", b"l1", b"h1", b"t1", b"z1", b"x", b"y", b"user:1", b"user:2", b"k\\*", b"k[1]",
 ]
 KEYS["transactions"] = KEYS["notifications"] = KEYS["blocking"] = [b"s1", b"s2", b"l1", b"l2", b"h1", b"t1", b"t2", b"z1", b"z2"]
+LEX_KEYS = [b"x1", b"x2", b"x3"]
 ODD_KEYS = [b"", b"\x00", b"\xff\xfe", "ключ".encode(), b"a b", b"with\r\nline", b"'quoted\""]
 
 PLAIN = [b"v", b"w", b"hello", b"Hello, World", b"x" * 70, b"0", b"1", b"-1", b"10", b"42", b"100"]
@@ -45,6 +46,10 @@ CHANNEL_GLOBS = [b"*", b"ch?", b"news*", b"news.*", b"[cn]*", b"", b"h\\[12\\]",
 MS_FAR = 3_000_000  # nothing below expires within a run
 
 
+def is_far(time):
+    return time in (b"100000", b"1000000", b"500000", b"100000000", b"1000000000", b"500000000")
+
+
 def chance(rng, probability):
     return rng.random() < probability
 
@@ -60,6 +65,11 @@ def key(rng, family):
     if draw < 0.97:
         return rng.choice(SHARED_KEYS)
     return rng.choice(ODD_KEYS)
+
+
+def lex_key(rng, family):
+    """Of a sorted set whose members have one score: what a range by name means where they have not is undefined."""
+    return rng.choice(LEX_KEYS)
 
 
 def value(rng, family):
@@ -234,7 +244,7 @@ def junk(rng, family):
 
 
 WORDS = {
-    "k": key, "v": value, "i": integer, "f": floating, "n": count, "x": index, "off": offset, "boff": bit_offset, "bit": bit,
+    "k": key, "lk": lex_key, "v": value, "i": integer, "f": floating, "n": count, "x": index, "off": offset, "boff": bit_offset, "bit": bit,
     "bft": field_type, "bfo": field_offset, "t": seconds, "pt": milliseconds, "at": unix_seconds, "pat": unix_milliseconds,
     "to": timeout, "m": member, "mm": many_members, "s": score, "sb": score_bound, "lb": lex_bound, "g": glob, "ch": channel,
     "cg": channel_glob, "db": database, "sdb": small_database, "ty": type_name, "name": name, "junk": junk,

@@ -87,8 +87,10 @@ pub(crate) fn timeout(text: &[u8]) -> Result<Option<Duration>, RedisError> {
         return Err(RedisError::err("timeout is out of range"));
     }
     const SECONDS_MAX: f64 = 1e9;
-    Ok((seconds > 0.0)
-        .then(|| Duration::from_secs_f64(seconds.min(SECONDS_MAX)).max(Duration::from_millis(1))))
+    // Redis counts in more digits: what is not zero is some time, however short.
+    let digits = text.split(|byte| byte.eq_ignore_ascii_case(&b'e')).next().unwrap_or(text);
+    let is_some = digits.iter().any(|byte| (b'1'..=b'9').contains(byte));
+    Ok(is_some.then(|| Duration::from_secs_f64(seconds.min(SECONDS_MAX)).max(Duration::from_millis(1))))
 }
 
 /// `numkeys key [key ...] LEFT|RIGHT|MIN|MAX [COUNT n]`
@@ -201,6 +203,15 @@ pub(crate) fn attempt(
             }
             // Both types are looked at before anything is written.
             cx.tx.list_in(cx.space, to.clone())?;
+            if from == to {
+                // Never empty in between, which would end its time to live.
+                let mut list = cx.tx.list_in(cx.space, from)?;
+                let Some(value) = list.get(if *from_back { -1 } else { 0 })? else { return Ok(None) };
+                let reply = Reply::Bulk(super::value::text_of(&value)?);
+                list.extend([value], !*to_back)?;
+                list.pop(1, *from_back)?;
+                return Ok(Some(reply));
+            }
             let popped = cx.tx.list_in(cx.space, from)?.pop(1, *from_back)?.pop();
             let Some(value) = popped else { return Ok(None) };
             let reply = Reply::Bulk(super::value::text_of(&value)?);

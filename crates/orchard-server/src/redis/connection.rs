@@ -407,6 +407,7 @@ impl Connection<'_> {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(sent)) => {
                     self.deadline = None;
+                    self.server.redis.traffic.wrote(sent);
                     self.output.advance(sent);
                     return Poll::Ready(Ok(Event::Progress));
                 }
@@ -438,8 +439,9 @@ impl Connection<'_> {
             self.make_room();
             match self.poll_read(cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Event::End)),
-                Poll::Ready(Ok(_)) => {
+                Poll::Ready(Ok(read)) => {
                     self.deadline = None;
+                    self.server.redis.traffic.read(read);
                     return Poll::Ready(Ok(Event::Read));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

@@ -13,13 +13,12 @@ use super::effects::Effects;
 use super::error::RedisError;
 use super::exec::Exec;
 use super::families;
-use super::notify::{self, Classes};
+use super::misses::Misses;
+use super::notify;
 use super::observers::Observers;
 use super::output::Output;
-use super::pubsub::Kind;
 use super::session::{QUEUE_SIZE_BYTES_MAX, ReplyMode, Session};
 use crate::Server;
-use bytes::Bytes;
 use orchard_wire::resp::{Args, Batch, OwnedArgs, Reply};
 use orcharddb::{
     Applied, Durability, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View, WarmKeys, tuple,
@@ -302,18 +301,23 @@ impl<'a> Dispatcher<'a> {
             Some((known, space)) if known == database => Ok(space),
             _ => databases::space_in(&mut tx, database),
         };
+        let mut missed = Misses::default();
         if let Ok(space) = space {
             self.view_space = Some((database, space));
-            if self.observers.notify.tells_misses() {
-                let mut effects = Effects::default();
-                effects.extend(misses(self.observers.notify, &mut tx, (database, space), command, args));
-                effects.send(&server.redis.pubsub, depends_on);
-            }
-            if command.name == "get" && self.session.reply_mode == ReplyMode::On {
+            missed = Misses::of(self.observers.notify, &mut tx, space, command, args);
+            if command.name == "get"
+                && self.session.reply_mode == ReplyMode::On
+                && !self.observers.notify.tells_misses()
+            {
                 let version = self.session.version;
                 let mut is_told = false;
                 self.output.push_with(depends_on, |out| {
+                    let before = out.len();
                     is_told = direct::get(view, space, args.at(1), version, out);
+                    if let Some([b'-', text @ ..]) = out.get(before..) {
+                        let reply = Reply::error(String::from_utf8_lossy(text).trim_end().to_owned());
+                        server.redis.calls.note_reply(command, &reply);
+                    }
                 });
                 if is_told {
                     return;
@@ -326,6 +330,11 @@ impl<'a> Dispatcher<'a> {
         drop(tx);
         let reply = reply.unwrap_or_else(Reply::from);
         server.redis.calls.note_reply(command, &reply);
+        if self.observers.notify.tells_misses() {
+            let mut effects = Effects::default();
+            effects.extend(missed.messages(self.observers.notify, database, &reply));
+            effects.send(&server.redis.pubsub, depends_on);
+        }
         self.answer(&reply, depends_on);
     }
 
@@ -454,24 +463,6 @@ pub(super) fn answer(session: &mut Session, output: &mut Output, reply: &Reply, 
     }
 }
 
-/// The messages that tell of keys that a command looks for in vain.
-pub(super) fn misses(
-    classes: Classes,
-    tx: &mut Transaction<'_>,
-    (database, space): (u32, SpaceId),
-    command: &Command,
-    args: Args<'_>,
-) -> Vec<(Kind, Bytes, Bytes)> {
-    // These two look without touching.
-    if command.name.starts_with("object|") || command.name.starts_with("memory|") {
-        return Vec::new();
-    }
-    let places = families::key_places(command, args).unwrap_or_default();
-    let mut keys: Vec<_> = places.into_iter().filter_map(|at| tuple::name(args.at(at)).ok()).collect();
-    keys.retain(|key| tx.entry_in(space, key).is_ok_and(|entry| entry.is_none()));
-    notify::misses(classes, database, &keys)
-}
-
 /// Whether a client that listens to channels may run a command.
 fn may_listener_run(command: &Command) -> bool {
     matches!(
@@ -537,6 +528,10 @@ impl Pipeline for Writes<'_> {
             None => databases::create_in(tx, self.session.database),
         };
         self.session.wait = None;
+        let missed = match &space {
+            Ok(space) => Misses::of(notify, tx, *space, command, args),
+            Err(_) => Misses::default(),
+        };
         let result = space.and_then(|space| {
             // One that this transaction creates is none yet.
             self.space = tx.is_read_only().then_some(space);
@@ -561,6 +556,9 @@ impl Pipeline for Writes<'_> {
             tx.clear();
             error.into()
         });
+        if notify.tells_misses() {
+            self.effects.extend_before(missed.messages(notify, self.session.database, &reply));
+        }
         self.reply = Some(reply);
     }
 

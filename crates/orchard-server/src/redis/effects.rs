@@ -19,6 +19,11 @@ impl Effects {
         self.messages.extend(messages);
     }
 
+    /// Adds what happened first.
+    pub(crate) fn extend_before(&mut self, messages: Vec<(Kind, Bytes, Bytes)>) {
+        self.messages.splice(..0, messages);
+    }
+
     /// Sends everything; nobody is told before `depends_on` is visible.
     pub(crate) fn send(&mut self, pubsub: &PubSub, depends_on: Versionstamp) {
         for (kind, channel, payload) in self.messages.drain(..) {

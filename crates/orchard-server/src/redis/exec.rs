@@ -5,10 +5,11 @@
 use super::command::{Command, Handler, READONLY};
 use super::context::{Context, SessionContext};
 use super::databases;
-use super::dispatch::{answer, conclude, misses};
+use super::dispatch::{answer, conclude};
 use super::effects::Effects;
 use super::error::RedisError;
 use super::families;
+use super::misses::Misses;
 use super::notify::{self, Classes};
 use super::output::Output;
 use super::session::{Multi, Session};
@@ -122,6 +123,10 @@ fn run_queued(
     if notify.is_any() {
         tx.start_journal();
     }
+    let missed = match databases::space_in(tx, database) {
+        Ok(space) if notify.tells_misses() => Misses::of(notify, tx, space, command, args),
+        _ => Misses::default(),
+    };
     let result = match command.handler {
         Handler::Session(handler) => handler(&mut SessionContext { server, session }, args),
         Handler::Read(handler) | Handler::Write(handler) => {
@@ -133,20 +138,16 @@ fn run_queued(
         }
         Handler::Exec | Handler::Container(_) => Ok(Reply::None),
     };
+    let reply = result.unwrap_or_else(Reply::from);
     if notify.is_any() {
         let journal = tx.take_journal();
         let touched = databases::touched(tx, database, journal);
         if let Some(effects) = &mut session.effects {
+            effects.extend(missed.messages(notify, database, &reply));
             effects.extend(notify::messages(notify, command.name, args, &touched));
-            if notify.tells_misses()
-                && matches!(command.handler, Handler::Read(_))
-                && let Ok(space) = databases::space_in(tx, database)
-            {
-                effects.extend(misses(notify, tx, (database, space), command, args));
-            }
         }
     }
-    result.unwrap_or_else(Reply::from)
+    reply
 }
 
 impl Pipeline for Exec<'_> {

@@ -5,6 +5,7 @@ use super::{DATABASES, databases, notify};
 use crate::Server;
 use orcharddb::{Expired, SpaceId, UnixMillis, Versionstamp};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Has listeners told of entries and hash fields that the background takes away.
 pub(crate) fn tell_expired(server: &Arc<Server>) {
@@ -17,6 +18,8 @@ pub(crate) fn tell_expired(server: &Arc<Server>) {
 }
 
 fn tell(server: &Server, expired: &[Expired], depends_on: Versionstamp) {
+    let whole = expired.iter().filter(|one| one.is_whole).count();
+    server.redis.traffic.expired_keys.fetch_add(u64::try_from(whole).unwrap_or(0), Ordering::Relaxed);
     let classes = server.redis.config.notify();
     if !classes.is_any() {
         return;

@@ -94,6 +94,8 @@ fn fields(section: &str, server: &Server, tx: &mut Transaction<'_>, stats: &Stat
             let resident = usage.map_or(stats.memory_bytes, |usage| usage.resident_bytes);
             add("used_memory_rss", &resident);
             add("used_memory_rss_human", &human(resident));
+            let ratio = resident as f64 / stats.memory_bytes.max(1) as f64;
+            add("mem_fragmentation_ratio", &format_args!("{ratio:.2}"));
             add("used_memory_dataset", &dataset);
             add("used_memory_overhead", &stats.memory_bytes.saturating_sub(dataset));
             add("maxmemory", &stats.memory_limit_bytes);
@@ -128,9 +130,18 @@ fn fields(section: &str, server: &Server, tx: &mut Transaction<'_>, stats: &Stat
         "stats" => {
             let [channels, patterns, shards] = redis.pubsub.counts();
             add("total_connections_received", &redis.clients.opened());
-            add("total_commands_processed", &redis.commands_run.load(Ordering::Relaxed));
+            let commands = redis.commands_run.load(Ordering::Relaxed);
+            add("total_commands_processed", &commands);
+            let traffic = &redis.traffic;
+            add(
+                "instantaneous_ops_per_sec",
+                &traffic.rate(commands, redis.started_at, tokio::time::Instant::now()),
+            );
+            add("total_net_input_bytes", &traffic.input_bytes.load(Ordering::Relaxed));
+            add("total_net_output_bytes", &traffic.output_bytes.load(Ordering::Relaxed));
             add("rejected_connections", &0);
             add("total_error_replies", &redis.calls.errors().iter().map(|(_, count)| count).sum::<u64>());
+            add("expired_keys", &traffic.expired_keys.load(Ordering::Relaxed));
             add("evicted_keys", &0);
             add("pubsub_channels", &channels);
             add("pubsub_patterns", &patterns);

@@ -60,6 +60,7 @@ mod expiry;
 mod families;
 mod info;
 mod invalidation;
+mod misses;
 mod monitor;
 mod notify;
 mod observers;
@@ -72,6 +73,7 @@ mod retry;
 mod session;
 mod slowlog;
 mod tracking;
+mod traffic;
 mod value;
 
 pub(crate) use connection::run;
@@ -110,6 +112,7 @@ pub(crate) struct RedisShared {
     pub(crate) config: Config,
     /// Commands since the start, or since `CONFIG RESETSTAT`.
     pub(crate) commands_run: AtomicU64,
+    pub(crate) traffic: traffic::Traffic,
     pub(crate) started_at: Instant,
     /// Unix time of the last checkpoint that a client asked for, at first of the start.
     last_save_seconds: AtomicI64,
@@ -129,6 +132,7 @@ impl RedisShared {
             slowlog: SlowLog::default(),
             config: Config::default(),
             commands_run: AtomicU64::new(0),
+            traffic: traffic::Traffic::default(),
             started_at: Instant::now(),
             last_save_seconds: AtomicI64::new(0),
         };

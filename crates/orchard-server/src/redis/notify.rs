@@ -26,10 +26,10 @@ const LETTERS: [(char, u32); 14] = [
     ('e', 1 << 7),
     ('t', 1 << 8),
     ('d', 1 << 9),
+    ('n', 1 << 13),
     ('K', 1 << 10),
     ('E', 1 << 11),
     ('m', 1 << 12),
-    ('n', 1 << 13),
 ];
 /// `A` stands for these.
 const ALL: Classes = Classes(0x3ff);
@@ -66,8 +66,9 @@ impl Classes {
             text.push('A');
         }
         for (letter, bit) in LETTERS {
-            let is_in_all = ALL.0 & bit != 0 && self.0 & ALL.0 == ALL.0;
-            if self.0 & bit != 0 && !is_in_all {
+            // Redis does not show `n` next to `A`, though it is not in it.
+            let is_hidden = (ALL.0 & bit != 0 || letter == 'n') && self.0 & ALL.0 == ALL.0;
+            if self.0 & bit != 0 && !is_hidden {
                 text.push(letter);
             }
         }

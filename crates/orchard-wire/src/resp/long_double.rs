@@ -115,15 +115,26 @@ impl LongDouble {
             all = number;
         }
         let power = exponent.saturating_sub(decimals.unwrap_or(0));
-        if all == BigUint::ZERO || power < -2 * EXPONENT_MAX {
+        if all == BigUint::ZERO {
             return Ok(LongDouble { is_negative, mantissa: BigUint::ZERO, exponent: 0 });
         }
-        if power > EXPONENT_MAX {
+        if !(-2 * EXPONENT_MAX..=EXPONENT_MAX).contains(&power) {
             return Err(ParseError::Invalid);
         }
         let ten = BigUint::from(10_u8).pow(u32::try_from(power.unsigned_abs()).unwrap_or(u32::MAX));
         let (numerator, denominator) = if power < 0 { (all, ten) } else { (all * ten, BigUint::from(1_u8)) };
-        LongDouble::nearest(is_negative, &numerator, &denominator).ok_or(ParseError::Invalid)
+        // What is so small that it becomes zero is refused, as what is too large.
+        LongDouble::nearest(is_negative, &numerator, &denominator)
+            .filter(|number| !number.vanishes())
+            .ok_or(ParseError::Invalid)
+    }
+
+    /// Whether 80 bits would hold nothing of it.
+    fn vanishes(&self) -> bool {
+        /// Half of the least number above zero is `2^-16446`.
+        const BITS_MIN: i64 = -16_446;
+        let bits = i64::try_from(self.mantissa.bits()).unwrap_or(i64::MAX);
+        bits.saturating_add(i64::from(self.exponent)) <= BITS_MIN
     }
 
     /// The sum, rounded; `None` if it is too large.
@@ -225,7 +236,12 @@ mod tests {
         for text in ["inf", "-Infinity"] {
             assert_eq!(LongDouble::parse(text.as_bytes()), Err(ParseError::Infinite), "{text}");
         }
-        assert_eq!(LongDouble::parse(b"1e-999999999999").expect("zero").to_text(), "0");
+        for text in ["1e-4960", "1e-5000", "1e-999999999999"] {
+            assert_eq!(LongDouble::parse(text.as_bytes()), Err(ParseError::Invalid), "{text}");
+        }
+        for text in ["1e-4940", "0e-5000", "0e-999999999999"] {
+            assert_eq!(LongDouble::parse(text.as_bytes()).expect("a number").to_text(), "0");
+        }
     }
 
     proptest! {

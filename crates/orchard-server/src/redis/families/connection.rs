@@ -130,7 +130,6 @@ fn hello(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisErro
             None => return Err(RedisError::err("Protocol version is not an integer or out of range")),
         });
     }
-    let mut name = None;
     let mut at = 2;
     while let Some(option) = args.get(at) {
         let more = args.len() - at - 1;
@@ -141,7 +140,8 @@ fn hello(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisErro
             cx.session.is_authenticated = true;
             at += 3;
         } else if option.eq_ignore_ascii_case(b"setname") && more >= 1 {
-            name = Some(args.at(at + 1));
+            // At once, whatever comes behind it.
+            set_name(cx, args.at(at + 1))?;
             at += 2;
         } else {
             return Err(RedisError::err(format_args!(
@@ -157,9 +157,6 @@ fn hello(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisErro
              time"
                 .into(),
         ));
-    }
-    if let Some(name) = name {
-        set_name(cx, name)?;
     }
     if let Some(version) = version {
         cx.session.version = version;
@@ -342,7 +339,7 @@ impl Victims {
         let mut at = 2;
         while let Some(option) = args.get(at) {
             let Some(value) = args.get(at + 1) else { return Err(RedisError::SYNTAX) };
-            let text = || String::from_utf8_lossy(value).into_owned();
+            let text = || shown(value, 4_096);
             match option.to_ascii_lowercase().as_slice() {
                 b"id" => {
                     let id = parse_integer(value).filter(|id| *id >= 1);

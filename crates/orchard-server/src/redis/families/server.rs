@@ -127,6 +127,7 @@ fn config_set(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, Redi
 fn config_resetstat(cx: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisError> {
     cx.server.redis.commands_run.store(0, Ordering::Relaxed);
     cx.server.redis.calls.reset();
+    cx.server.redis.traffic.reset();
     Ok(Reply::Ok)
 }
 
@@ -163,10 +164,10 @@ fn slowlog_get(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, Red
             )));
         }
         Some(text) => match parse_integer(text) {
-            None => return Err(RedisError::NOT_INTEGER),
             Some(-1) => usize::MAX,
-            Some(count) => usize::try_from(count)
-                .map_err(|_| RedisError::err("count should be greater than or equal to -1"))?,
+            count => count
+                .and_then(|count| usize::try_from(count).ok())
+                .ok_or_else(|| RedisError::err("count should be greater than or equal to -1"))?,
         },
     };
     Ok(cx.server.redis.slowlog.newest(count))

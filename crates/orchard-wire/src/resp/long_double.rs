@@ -134,7 +134,7 @@ impl LongDouble {
         /// Half of the least number above zero is `2^-16446`.
         const BITS_MIN: i64 = -16_446;
         let bits = i64::try_from(self.mantissa.bits()).unwrap_or(i64::MAX);
-        bits.saturating_add(i64::from(self.exponent)) <= BITS_MIN
+        bits.saturating_add(self.exponent) <= BITS_MIN
     }
 
     /// The sum, rounded; `None` if it is too large.

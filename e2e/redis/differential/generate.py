@@ -179,6 +179,8 @@ def tame(args):
     name = args[0].upper()
     if name == b"BITFIELD" and any(arg.upper() == b"SAT" for arg in args):
         args = [b"-4611686018427387904" if (as_int(arg) or 0) < -(2**62) else arg for arg in args]
+    if name == b"LPOS":
+        args = args[:3] + [b"-1" if arg == b"-9223372036854775808" else arg for arg in args[3:]]
     if name == b"HELLO" and any(arg.upper() == b"AUTH" for arg in args[2:]):
         at = 2 + [arg.upper() for arg in args[2:]].index(b"AUTH")
         args[at + 1 : at + 2] = [b"default"]

@@ -74,7 +74,7 @@ impl Engine {
                     if std::mem::replace(&mut has_memory, false) { Ok(()) } else { self.make_memory() };
                 let mut core = self.core.lock();
                 let held = self.hold(&mut core, &mut next, count, &memory, &mut room, pipeline);
-                room.run.flush(&core, self);
+                room.run.flush(&mut core, self);
                 self.close_if_idle(&mut core);
                 self.reclaim_behind(&mut core);
                 drop(core);

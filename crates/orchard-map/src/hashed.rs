@@ -25,6 +25,11 @@ impl<'k> Hashed<'k> {
     pub fn key(&self) -> &'k [u8] {
         self.key
     }
+
+    /// Its hash.
+    pub fn hash(&self) -> KeyHash {
+        self.hash
+    }
 }
 
 impl MapReader {

@@ -45,6 +45,9 @@ pub fn is_name(key: &[u8]) -> bool {
         return false;
     };
     let Some((&0, inside)) = rest.split_last() else { return false };
+    if is_plain(inside) {
+        return true;
+    }
     // A zero inside is followed by 0xff; any other ends the part.
     let mut rest = inside;
     while let Some(zero) = rest.iter().position(|byte| *byte == 0) {
@@ -137,8 +140,20 @@ pub fn name(name: &[u8]) -> Result<Key, KeyError> {
 }
 
 /// Whether a name is ASCII without zeros, as most are; looks at many bytes at a time.
+#[inline]
 fn is_plain(name: &[u8]) -> bool {
-    name.iter().fold(true, |plain, byte| plain & (1..=0x7f).contains(byte))
+    const WORD: usize = 8;
+    let is_plain = |byte: &u8| (1..=0x7f).contains(byte);
+    let (words, rest) = name.as_chunks::<WORD>();
+    // The last word overlaps the one before it.
+    let last = name.last_chunk::<WORD>();
+    let Some(last) = last else { return rest.iter().fold(true, |plain, byte| plain & is_plain(byte)) };
+    // A byte is plain if taking one from it borrows from nothing and leaves its top bit clear.
+    let high = |word: &[u8; WORD]| {
+        let word = u64::from_ne_bytes(*word);
+        (word | word.wrapping_sub(u64::from_ne_bytes([1; WORD]))) & u64::from_ne_bytes([0x80; WORD])
+    };
+    words.iter().fold(high(last), |all, word| all | high(word)) == 0
 }
 
 /// Appends the bytes of the key of a bare name, whatever its length; see [`name`].
@@ -318,6 +333,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn names_are_plain_byte_by_byte(mut name in prop::collection::vec(1..=0x7f_u8, 0..40), odd: u8, at: prop::sample::Index) {
+            prop_assert!(is_plain(&name));
+            if !name.is_empty() {
+                let at = at.index(name.len());
+                name[at] = odd;
+                prop_assert_eq!(is_plain(&name), (1..=0x7f).contains(&odd));
+            }
+        }
+
         #[test]
         fn keys_survive_json(parts in prop::collection::vec(part(), 0..4)) {
             let key = encode(&parts).expect("short");

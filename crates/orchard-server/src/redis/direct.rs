@@ -8,7 +8,7 @@ use bytes::Bytes;
 use orchard_wire::resp::number::parse_integer;
 use orchard_wire::resp::reply::bulk;
 use orchard_wire::resp::{Args, Reply, RespVersion};
-use orcharddb::collection::{Data, Place, Room};
+use orcharddb::collection::{Place, Room};
 use orcharddb::{
     Applied, Expiry, Hashed, Seen, SpaceId, Value, ValueType, View, WarmKeys, push_flat_key, tuple,
 };
@@ -144,11 +144,11 @@ impl Writes {
             Write::Add(change) => return add(applied, key, change),
             Write::AddBy(sign) => return add(applied, key, parse_integer(args.at(2))?.checked_mul(sign)?),
             Write::Push { front } => {
-                let values = (2..args.len()).map(|at| string(args.at(at)));
+                let values = (2..args.len()).map(|at| args.at(at));
                 applied.push(Place { key, room }, values, front)
             }
             Write::SetFields => {
-                let fields = pairs(args, 2)?.map(|at| (args.at(at), string(args.at(at + 1))));
+                let fields = pairs(args, 2)?.map(|at| (args.at(at), args.at(at + 1)));
                 applied.set_fields(Place { key, room }, fields)
             }
             Write::AddMembers => {
@@ -167,11 +167,6 @@ impl Writes {
         };
         count.and_then(|count| Some(Reply::Integer(i64::try_from(count).ok()?)))
     }
-}
-
-/// The text of a value as what is stored.
-fn string(text: &[u8]) -> Data<'_> {
-    (ValueType::of_string(text), text)
 }
 
 /// Appends the flat key of a name, unless it is long.

@@ -23,9 +23,6 @@ const LIST_SIZE_BYTES: usize = TAIL_AT + 8 + 1;
 /// More elements than this of one command go through a transaction: whether a name stands twice is looked up there.
 const NAMES_MAX: usize = 16;
 
-/// What is written under a key: its type and its bytes.
-pub type Data<'v> = (ValueType, &'v [u8]);
-
 /// Room for the keys of the elements of one write; for the next one it is used again.
 #[derive(Default)]
 pub struct Room {
@@ -100,12 +97,7 @@ impl Header {
 
     /// Writes it.
     fn put(&self, applied: &mut Applied<'_, '_>, place: &Place<'_>, value_type: ValueType) {
-        applied.set(
-            place.key,
-            value_type,
-            self.bytes.get(..self.size_bytes).unwrap_or_default(),
-            Expiry::Keep,
-        );
+        applied.set_behind(place.key, value_type, self.bytes.get(..self.size_bytes).unwrap_or_default());
     }
 }
 
@@ -118,8 +110,8 @@ pub struct Place<'r> {
 }
 
 /// Whether an element can be this.
-fn is_element((value_type, data): Data<'_>) -> bool {
-    !value_type.is_collection() && data.len() <= limits::VALUE_SIZE_BYTES_MAX
+fn is_element(data: &[u8]) -> bool {
+    data.len() <= limits::VALUE_SIZE_BYTES_MAX
 }
 
 impl Applied<'_, '_> {
@@ -132,11 +124,11 @@ impl Applied<'_, '_> {
         }
     }
 
-    /// [`List::extend`](super::List::extend): elements behind the last one, or before the first. Their number afterwards.
+    /// [`List::extend`](super::List::extend): strings behind the last element, or before the first. Their number afterwards.
     pub fn push<'v>(
         &mut self,
         place: Place<'_>,
-        values: impl ExactSizeIterator<Item = Data<'v>> + Clone,
+        values: impl ExactSizeIterator<Item = &'v [u8]> + Clone,
         front: bool,
     ) -> Option<u64> {
         let mut header = self.header(&place, ValueType::List, LIST_SIZE_BYTES)?;
@@ -149,13 +141,13 @@ impl Applied<'_, '_> {
             return None;
         }
         const KEY_SIZE_BYTES: usize = COLLECTION_ID_SIZE_BYTES + 8;
-        let size_bytes: usize = values.clone().map(|(_, data)| data.len() + KEY_SIZE_BYTES).sum();
+        let size_bytes: usize = values.clone().map(|data| data.len() + KEY_SIZE_BYTES).sum();
         self.begin_with(&place, values.len(), size_bytes)?;
-        for (value_type, data) in values {
+        for data in values {
             position += stride;
             place.room.clear();
             let key = place.room.push(self, header.id, &[&layout::position_bytes(position)]);
-            self.set(place.room.at(key), value_type, data, Expiry::Never);
+            self.set(place.room.at(key), ValueType::of_string(data), data, Expiry::Never);
         }
         header.set_word(COUNT_AT, count);
         header.set_word(end_at, last as u64);
@@ -163,11 +155,11 @@ impl Applied<'_, '_> {
         Some(count)
     }
 
-    /// [`Hash::extend`](super::Hash::extend): fields. How many are new.
+    /// [`Hash::extend`](super::Hash::extend): fields that are strings. How many are new.
     pub fn set_fields<'v>(
         &mut self,
         place: Place<'_>,
-        fields: impl ExactSizeIterator<Item = (&'v [u8], Data<'v>)> + Clone,
+        fields: impl ExactSizeIterator<Item = (&'v [u8], &'v [u8])> + Clone,
     ) -> Option<u64> {
         let mut header = self.header(&place, ValueType::Hash, PLAIN_SIZE_BYTES)?;
         if fields.len() > NAMES_MAX {
@@ -181,14 +173,14 @@ impl Applied<'_, '_> {
                 return None;
             }
             added += u64::from(self.look(place.room.at(key)) == Seen::Absent);
-            size_bytes += place.room.at(key).key().len() + data.1.len();
+            size_bytes += place.room.at(key).key().len() + data.len();
         }
         if fields.len() == 0 {
             return Some(0);
         }
         self.begin_with(&place, fields.len(), size_bytes)?;
-        for (key, (_, (value_type, data))) in fields.enumerate() {
-            self.set(place.room.at(key), value_type, data, Expiry::Never);
+        for (key, (_, data)) in fields.enumerate() {
+            self.set(place.room.at(key), ValueType::of_string(data), data, Expiry::Never);
         }
         header.set_word(COUNT_AT, header.word(COUNT_AT) + added);
         header.put(self, &place, ValueType::Hash);
@@ -395,17 +387,14 @@ mod tests {
             let mut flat = Vec::new();
             push_flat_key(&mut flat, SpaceId::DEFAULT, &key(name));
             let place = Place { key: applied.hashed(&flat), room: &mut room };
-            fn data(value: &Value) -> Data<'_> {
-                (value.value_type, &value.data)
-            }
             let answer = match write {
                 Write::Push(values, front) => {
                     let values: Vec<Value> = values.iter().map(|byte| value(*byte)).collect();
-                    applied.push(place, values.iter().map(data), *front)
+                    applied.push(place, values.iter().map(|value| &value.data[..]), *front)
                 }
                 Write::Fields(fields) => {
                     let fields = pairs(fields);
-                    applied.set_fields(place, fields.iter().map(|(name, value)| (&name[..], data(value))))
+                    applied.set_fields(place, fields.iter().map(|(name, value)| (&name[..], &value.data[..])))
                 }
                 Write::Members(names) => {
                     let names: Vec<Bytes> = names.iter().map(|byte| name_of(*byte)).collect();

@@ -30,7 +30,7 @@ mod zset;
 
 pub use chunks::Chunks;
 pub(crate) use clean::clean_expired;
-pub use direct::{Data, Place, Room};
+pub use direct::{Place, Room};
 pub use export::{Export, Exported};
 pub use handle::{DbHash, DbList, DbSet, DbZSet};
 pub use hash::{Field, Hash};

@@ -244,11 +244,13 @@ impl Engine {
         }
     }
 
-    /// Gives the space of log files back that are kept only to be written again.
+    /// Gives the space of log files back that are kept only to be written again, and what the current one has ahead.
     pub fn release_spare_logs(&self) {
         self.with_log(|log| {
             if let Some(log) = log {
                 log.release_spares();
+                log.release_ahead();
+                self.stats.log_bytes.store(log.size_bytes(), Ordering::Relaxed);
             }
         });
     }

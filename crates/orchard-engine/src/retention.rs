@@ -2,7 +2,7 @@
 //!
 //! - The manifest names the files that stay. One goes only after a manifest that does not name it is durable.
 //! - Opening does not read them: recovery starts at the manifest's `first_log`.
-//! - Where little of the disk is free they go first.
+//! - Where little of the disk is free they go first; an explicit compaction leaves an eighth of the segments' bytes.
 
 use crate::engine::{Engine, EngineOptions};
 use crate::error::CommitError;
@@ -44,6 +44,18 @@ impl Engine {
     pub(crate) fn retention(&self) -> EngineOptions {
         let options = self.options.clone();
         if self.is_space_scarce() { EngineOptions { log_retention_bytes: 0, ..options } } else { options }
+    }
+
+    /// As [`Engine::retain_step`], for whoever wants the disk's space back: what stays is at most an eighth of what the segments
+    /// take.
+    ///
+    /// # Errors
+    /// What the disk says; they stay.
+    pub fn retain_less(&self) -> Result<bool, CommitError> {
+        let mut options = self.retention();
+        let segments: u64 = self.manifest.lock().segments.iter().map(|segment| segment.file_size_bytes).sum();
+        options.log_retention_bytes = options.log_retention_bytes.min(segments / 8);
+        self.retain(&options)
     }
 
     fn retain(&self, options: &EngineOptions) -> Result<bool, CommitError> {

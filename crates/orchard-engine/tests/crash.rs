@@ -146,6 +146,10 @@ fn work(engine: &Engine, run: &mut Run) -> Result<(), CommitError> {
         if step % 10 == 9 {
             engine.idle_step()?;
         }
+        if step % 13 == 12 {
+            engine.retain_less()?;
+            engine.release_spare_logs();
+        }
     }
     let stats = engine.stats();
     assert!(stats.checkpoints > 3 && stats.merges > 1, "the script has everything in it: {stats:?}");

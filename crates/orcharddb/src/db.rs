@@ -385,8 +385,9 @@ impl Db {
         self.engine().checkpoint().map(|_| ())
     }
 
-    /// Writes a checkpoint and merges segments until dead bytes are few, which happens by itself, too, and gives back the
-    /// log files that were kept to be written again.
+    /// Writes a checkpoint and merges segments until dead bytes are few, which happens by itself, too, and gives back log
+    /// files: those that were kept to be written again, and those kept for feeds but for an eighth of what the segments take.
+    /// A feed from further back begins with a gap.
     ///
     /// # Errors
     /// [`CommitError`]
@@ -395,6 +396,7 @@ impl Db {
         self.engine().checkpoint()?;
         let plan = PlanOptions { space_percent_max: 101, ..PlanOptions::SETTLED };
         while self.engine().merge_step(STEP, &plan)? {}
+        self.engine().retain_less()?;
         self.engine().release_spare_logs();
         Ok(())
     }

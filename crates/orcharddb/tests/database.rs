@@ -37,6 +37,33 @@ fn what_was_written_is_there_after_reopening() -> Outcome {
 }
 
 #[test]
+fn a_compaction_leaves_little_more_on_disk_than_what_lives() -> Outcome {
+    const KEYS: u32 = 400;
+    const VALUE_BYTES: usize = 10_000;
+    let dir = tempfile::tempdir()?;
+    let db = Db::open(dir.path())?;
+    for round in 0..4_u8 {
+        for number in 0..KEYS {
+            db.put(format!("{number:04}"), Value::bytes(vec![round; VALUE_BYTES]))?;
+        }
+        db.checkpoint()?;
+    }
+    db.compact()?;
+    db.close()?;
+    drop(db);
+    let mut bytes = 0;
+    for folder in ["", "wal", "segments"] {
+        for file in std::fs::read_dir(dir.path().join(folder))? {
+            bytes += file?.metadata()?.len();
+        }
+    }
+    let live = u64::from(KEYS) * VALUE_BYTES as u64;
+    assert!(bytes * 10 <= live * 13, "{bytes} bytes on disk of {live} live ones");
+    assert_eq!(Db::open(dir.path())?.iter().count(), KEYS as usize);
+    Ok(())
+}
+
+#[test]
 fn scans_go_both_ways_from_one_snapshot() -> Outcome {
     let db = Db::memory()?;
     for number in 0..1_000 {

@@ -356,6 +356,16 @@ impl FileLog {
         }
     }
 
+    /// Cuts off what the current file was given ahead of its frames, if that is more than a new file gets: a file that is
+    /// written again has its old length from the beginning.
+    pub fn release_ahead(&mut self) {
+        let kept = self.position.offset_bytes.next_multiple_of(4096) + self.options.prefill_bytes_min;
+        // If it cannot be, or a crash undoes it, nothing is different: what lies behind the frames means nothing.
+        if kept < self.written_ahead_bytes && self.file.set_len_bytes(kept).is_ok() {
+            self.written_ahead_bytes = kept;
+        }
+    }
+
     /// How much of the disk stays free beside what a checkpoint needs.
     pub fn keep_free(&mut self, bytes: u64) {
         self.kept_free_bytes = bytes;

@@ -16,7 +16,7 @@
 ))]
 mod kernel {
     use std::ffi::{c_int, c_long, c_uint};
-    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU8, Ordering};
 
     const MEMBARRIER: c_long = if cfg!(target_arch = "x86_64") { 324 } else { 283 };
     const PRIVATE_EXPEDITED: c_int = 1 << 3;
@@ -33,9 +33,23 @@ mod kernel {
         unsafe { syscall(MEMBARRIER, command, flags, processor) == 0 }
     }
 
+    const UNKNOWN: u8 = 0;
+    const NO: u8 = 1;
+    const YES: u8 = 2;
+
     pub(crate) fn pins_need_no_fence() -> bool {
-        static REGISTERED: OnceLock<bool> = OnceLock::new();
-        *REGISTERED.get_or_init(|| membarrier(REGISTER_PRIVATE_EXPEDITED) && membarrier(PRIVATE_EXPEDITED))
+        static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
+        let answer = ANSWER.load(Ordering::Acquire);
+        if answer != UNKNOWN {
+            return answer == YES;
+        }
+        let works = membarrier(REGISTER_PRIVATE_EXPEDITED) && membarrier(PRIVATE_EXPEDITED);
+        let found = if works { YES } else { NO };
+        // Of two threads that ask at the same time the first one's answer is everybody's.
+        match ANSWER.compare_exchange(UNKNOWN, found, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => works,
+            Err(first) => first == YES,
+        }
     }
 
     pub(crate) fn fence_every_thread() -> bool {

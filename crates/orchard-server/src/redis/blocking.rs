@@ -78,8 +78,8 @@ pub(crate) struct Wait {
 
 /// How long a command waits; `None`: for ever.
 pub(crate) fn timeout(text: &[u8]) -> Result<Option<Duration>, RedisError> {
-    let seconds = parse_double(text).filter(|seconds| seconds.is_finite());
-    let seconds = seconds.ok_or_else(|| RedisError::err("timeout is not a float or out of range"))?;
+    let seconds =
+        parse_double(text).ok_or_else(|| RedisError::err("timeout is not a float or out of range"))?;
     if seconds < 0.0 {
         return Err(RedisError::err("timeout is negative"));
     }

@@ -1,6 +1,7 @@
 //! Who is connected: what `CLIENT LIST` shows, and how one connection reaches another.
 
 use super::invalidation::Invalidation;
+use super::output_limits::{Class, Limit, OutputLimits, SMALL_OUTPUT_SIZE_BYTES};
 use bytes::Bytes;
 use orchard_wire::resp::Reply;
 use orcharddb::Versionstamp;
@@ -11,9 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
-
-/// Bytes that others may leave for a client that does not take them; then it is disconnected.
-pub(crate) const INBOX_SIZE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// What others see of a client, as of its last batch.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +57,8 @@ struct Inbox {
     /// Those of replies.
     size_bytes: usize,
     invalidation_bytes: usize,
+    /// Since when the replies are over the soft limit.
+    over_since: Option<Instant>,
     waker: Option<Waker>,
 }
 
@@ -105,9 +105,15 @@ pub(crate) struct Client {
     /// Another client ends its waiting; with an error.
     unblock: Mutex<Option<bool>>,
     inbox: Mutex<Inbox>,
+    limits: Arc<OutputLimits>,
 }
 
 impl Client {
+    /// What it may leave lying.
+    pub(crate) fn output_limit(&self) -> Limit {
+        self.limits.get(if self.listens() { Class::Pubsub } else { Class::Normal })
+    }
+
     /// Ends its waiting for an element, as if the time was over or `with_error`; whether it waits.
     pub(crate) fn unblock(&self, with_error: bool) -> bool {
         if !self.seen.lock().is_blocked {
@@ -130,8 +136,13 @@ impl Client {
     pub(crate) fn push(&self, reply: Reply, size_bytes: usize, depends_on: Versionstamp) {
         let size_bytes = size_bytes + MESSAGE_OVERHEAD_BYTES;
         let mut inbox = self.inbox.lock();
+        let inbox = &mut *inbox;
         inbox.size_bytes += size_bytes;
-        if inbox.size_bytes > INBOX_SIZE_BYTES_MAX {
+        let is_over = |over_since: &mut Option<Instant>, bytes| {
+            self.output_limit().of_what_is_left().is_over(bytes, Instant::now(), over_since)
+        };
+        let is_worth_a_look = inbox.size_bytes > SMALL_OUTPUT_SIZE_BYTES || inbox.over_since.is_some();
+        if is_worth_a_look && is_over(&mut inbox.over_since, inbox.size_bytes) {
             self.is_killed.store(true, Ordering::SeqCst);
             inbox.messages.clear();
         } else {
@@ -197,6 +208,7 @@ impl Client {
 pub(crate) struct Clients {
     last_id: AtomicU64,
     open: Mutex<BTreeMap<u64, Arc<Client>>>,
+    pub(crate) limits: Arc<OutputLimits>,
 }
 
 impl Clients {
@@ -211,6 +223,7 @@ impl Clients {
             is_killed: AtomicBool::new(false),
             unblock: Mutex::new(None),
             inbox: Mutex::default(),
+            limits: self.limits.clone(),
         });
         self.open.lock().insert(client.id, client.clone());
         client

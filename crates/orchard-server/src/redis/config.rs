@@ -7,13 +7,14 @@ use super::DATABASES;
 use super::command::shown;
 use super::error::RedisError;
 use super::notify::Classes;
+use super::output_limits::{self, Class, Limit};
 use crate::Server;
 use orchard_wire::resp::number::parse_integer;
 use orcharddb::Durability;
 use orcharddb::limits::VALUE_SIZE_BYTES_MAX;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Parameters that `CONFIG SET` changes, next to those of the slow log and of tracking.
+/// Parameters that `CONFIG SET` changes, next to those of the slow log, of tracking and of clients' output.
 #[derive(Default)]
 pub(crate) struct Config {
     notify: AtomicU32,
@@ -36,7 +37,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("auto-aof-rewrite-min-size", "67108864"),
     ("auto-aof-rewrite-percentage", "100"),
     ("busy-reply-threshold", "5000"),
-    ("client-output-buffer-limit", "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60"),
     ("client-query-buffer-limit", "1073741824"),
     ("cluster-enabled", "no"),
     ("daemonize", "no"),
@@ -85,6 +85,7 @@ const OWN: &[&str] = &[
     "appendfsync",
     "appendonly",
     "bind",
+    "client-output-buffer-limit",
     "databases",
     "maxclients",
     "maxmemory",
@@ -110,6 +111,7 @@ pub(crate) fn get(server: &Server, name: &str) -> Option<String> {
         // What is acknowledged at these levels is kept.
         "appendonly" => if server.db.durability() == Durability::None { "no" } else { "yes" }.to_owned(),
         "bind" => server.options.listen.ip().to_string(),
+        "client-output-buffer-limit" => server.redis.clients.limits.text(),
         "databases" => DATABASES.to_string(),
         "maxclients" => server.options.connections_max.to_string(),
         "maxmemory" => stats().memory_limit_bytes.to_string(),
@@ -138,6 +140,7 @@ pub(crate) enum Change {
     SlowerThan(i64),
     SlowLength(usize),
     TrackedKeys(u64),
+    OutputLimits(Vec<(Class, Limit)>),
 }
 
 /// What setting a parameter means.
@@ -148,6 +151,7 @@ pub(crate) fn check(server: &Server, name: &[u8], value: &[u8]) -> Result<Change
         RedisError::err(format_args!("CONFIG SET failed (possibly related to argument '{name}') - {why}"))
     };
     match name.as_str() {
+        "client-output-buffer-limit" => output_limits::parse(value).map(Change::OutputLimits).map_err(failed),
         "notify-keyspace-events" => Classes::parse(value)
             .map(Change::Notify)
             .ok_or_else(|| failed("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")),
@@ -190,6 +194,7 @@ pub(crate) fn apply(server: &Server, change: Change) {
         Change::Notify(classes) => server.redis.config.notify.store(classes.bits(), Ordering::Relaxed),
         Change::SlowerThan(threshold_us) => server.redis.slowlog.set_threshold_us(threshold_us),
         Change::TrackedKeys(keys_max) => server.redis.tracking.set_keys_max(keys_max),
+        Change::OutputLimits(limits) => server.redis.clients.limits.set(&limits),
         Change::SlowLength(length) => server.redis.slowlog.set_length_max(length),
     }
 }

@@ -10,6 +10,7 @@ use super::clients::Message;
 use super::dispatch::{Dispatcher, Stopped};
 use super::invalidation::Invalidation;
 use super::output::Output;
+use super::output_limits::SMALL_OUTPUT_SIZE_BYTES;
 use super::pubsub::Kind;
 use super::retry;
 use super::session::Session;
@@ -72,6 +73,8 @@ struct Connection<'a> {
     decoder: RequestDecoder,
     input: BytesMut,
     output: Output,
+    /// Since when `output` is over the soft limit.
+    over_since: Option<Instant>,
     session: Session,
     batch: Batch,
     /// The next request of the batch.
@@ -105,6 +108,7 @@ pub(crate) async fn run(
         decoder: RequestDecoder::default(),
         input: head,
         output: Output::default(),
+        over_since: None,
         session: Session::new(client, is_authenticated),
         batch: Batch::default(),
         next: 0,
@@ -178,15 +182,25 @@ impl Connection<'_> {
                 }
                 Event::Close => return Ok(()),
             }
-            if self.output.waiting_bytes() > OUTPUT_SIZE_BYTES_MAX {
+            if self.leaves_too_much() {
                 warn!(
                     peer = ?self.session.client.address,
-                    limit = OUTPUT_SIZE_BYTES_MAX,
-                    "closed a client whose replies are over the limit"
+                    bytes = self.output.waiting_bytes(),
+                    "closed a client whose replies are over its output limit"
                 );
                 return Ok(());
             }
         }
+    }
+
+    /// Whether the replies that the client does not take are over its limit.
+    fn leaves_too_much(&mut self) -> bool {
+        let bytes = self.output.waiting_bytes();
+        if bytes <= SMALL_OUTPUT_SIZE_BYTES && self.over_since.is_none() {
+            return false;
+        }
+        let limit = self.session.client.output_limit();
+        bytes > OUTPUT_SIZE_BYTES_MAX || limit.is_over(bytes, Instant::now(), &mut self.over_since)
     }
 
     /// What others left goes out, as long as there is room.

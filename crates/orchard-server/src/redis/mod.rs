@@ -65,6 +65,7 @@ mod monitor;
 mod notify;
 mod observers;
 mod output;
+mod output_limits;
 mod pause;
 mod pubsub;
 #[cfg(test)]

@@ -110,7 +110,11 @@ const REMARKS: &[(&str, &str)] = &[
         "`TRACKING` tells of changes by every protocol and of expiry; an invalidation may come for nothing, none is missed",
     ),
     ("command", "hints and key specifications are left out"),
-    ("config", "parameters that tune what does not exist here show Redis's default and cannot be changed"),
+    (
+        "config",
+        "`SET` changes `client-output-buffer-limit`, `notify-keyspace-events`, `slowlog-log-slower-than`, \
+         `slowlog-max-len` and `tracking-table-max-keys`; parameters that tune what does not exist here show Redis's default",
+    ),
     (
         "info",
         "the times of `commandstats` are those of whole pipelines, divided among neighbours of one name",

@@ -102,6 +102,38 @@ fn a_slow_reader_stops_being_read_and_loses_nothing() {
 }
 
 #[test]
+fn who_leaves_too_much_lying_is_cut_at_the_limits_that_were_set() {
+    let server = TestServer::memory();
+    let mut client = server.redis();
+    let name = "client-output-buffer-limit";
+    let shown = |normal: &str, pubsub: &str| {
+        format!("[\"{name}\", \"normal {normal} slave 268435456 67108864 60 pubsub {pubsub}\"]")
+    };
+    assert_eq!(client.send(&["CONFIG", "GET", name]), shown("0 0 0", "33554432 8388608 60"));
+    assert_eq!(client.send(&["CONFIG", "SET", name, "pubsub 100kb 0 0"]), "+OK");
+    assert_eq!(client.send(&["CONFIG", "GET", name]), shown("0 0 0", "102400 0 0"));
+    assert_eq!(
+        client.send(&["CONFIG", "SET", name, "everybody 1 1 1"]),
+        format!(
+            "-ERR CONFIG SET failed (possibly related to argument '{name}') - Invalid client class specified in buffer limit configuration."
+        )
+    );
+    // What lies in the sockets' buffers is not counted, so it takes some megabytes; the limit that is built in is 32.
+    let mut listener = server.redis();
+    assert_eq!(listener.run("SUBSCRIBE news"), "[\"subscribe\", \"news\", :1]");
+    let message = "m".repeat(64 * 1024);
+    let published = (0..).take_while(|_| client.send(&["PUBLISH", "news", &message]) == ":1").count();
+    assert!(published * message.len() < 24 << 20, "cut after {published} messages");
+    // Replies have no limit until one is set.
+    let value = "v".repeat(1_000_000);
+    assert_eq!(client.send(&["SET", "k", &value]), "+OK");
+    assert_eq!(client.send(&["GET", "k"]).len(), value.len() + 2);
+    assert_eq!(client.send(&["CONFIG", "SET", name, "normal 100000 0 0"]), "+OK");
+    client.write(&request(&["GET", "k"]));
+    assert!(client.rest().len() < value.len(), "the connection is closed before the reply's end");
+}
+
+#[test]
 fn what_breaks_the_protocol_is_told_and_closed() {
     let server = TestServer::memory();
     for (bytes, error) in [

@@ -6,14 +6,21 @@
 //! - Per child: the number of its live keys, and an upper bound of its newest stamp, which is exact
 //!   until a version is popped or a key removed. The writer changes both in place.
 //! - Separators are as short as they can be, lose the prefix that all of them share, and keep the
-//!   next eight bytes in an array that is searched first (and comes first, to be prefetched).
+//!   next eight bytes in an array that is searched first.
+//!
+//! In memory, so that a search begins at the first line and goes on in the next few:
+//!
+//! ```text
+//! header | prefix, to a multiple of 8 | heads | children's words | live counts | maximum stamps | ends | suffixes
+//! ```
 
 use std::cmp::Ordering as Order;
 use std::marker::PhantomData;
 use std::ops::Bound;
 use std::ptr::NonNull;
 
-use crate::leaf::common_prefix;
+use crate::hash::cmp_prefix;
+use crate::leaf::{common_prefix, copy_atomics};
 use crate::slab::Slab;
 use crate::sync::{AtomicU64, Ordering, pointer_in, word_of};
 
@@ -64,7 +71,7 @@ impl<'a> Inner<'a> {
     pub(crate) fn block_bytes(self) -> usize {
         let header = self.header();
         let prefix_len = header.prefix_len as usize;
-        block_bytes(self.len(), prefix_len + header.bytes_len as usize)
+        block_bytes(self.len(), prefix_len, header.bytes_len as usize)
     }
 
     /// Number of children; there is one separator fewer.
@@ -73,22 +80,34 @@ impl<'a> Inner<'a> {
         self.header().children as usize
     }
 
-    /// The arrays of the node: words, live counts, maximum stamps.
     #[inline(always)]
-    fn column(self, column: usize) -> &'a [AtomicU64] {
-        let len = self.len();
-        // SAFETY: three columns of `len` initialized atomics follow the heads; callers ask for 0..3.
+    fn prefix(self) -> &'a [u8] {
+        // SAFETY: the prefix follows the header.
         unsafe {
-            let first = self.header.add(1).cast::<u64>().add(len - 1).cast::<AtomicU64>();
-            std::slice::from_raw_parts(first.add(column * len).as_ptr(), len)
+            let prefix = self.header.add(1).cast::<u8>();
+            std::slice::from_raw_parts(prefix.as_ptr(), self.header().prefix_len as usize)
         }
     }
 
     #[inline(always)]
     fn heads(self) -> &'a [u64] {
         let len = self.len();
-        // SAFETY: `len - 1` heads follow the header.
-        unsafe { std::slice::from_raw_parts(self.header.add(1).cast::<u64>().as_ptr(), len - 1) }
+        // SAFETY: `len - 1` heads follow the prefix.
+        unsafe {
+            let first = self.header.add(1).cast::<u64>().add(prefix_words(self.header().prefix_len as usize));
+            std::slice::from_raw_parts(first.as_ptr(), len - 1)
+        }
+    }
+
+    /// The arrays of the node: words, live counts, maximum stamps.
+    #[inline(always)]
+    fn column(self, column: usize) -> &'a [AtomicU64] {
+        let len = self.len();
+        // SAFETY: three columns of `len` initialized atomics follow the heads; callers ask for 0..3.
+        unsafe {
+            let first = self.heads().as_ptr_range().end.cast::<AtomicU64>();
+            std::slice::from_raw_parts(first.add(column * len), len)
+        }
     }
 
     #[inline(always)]
@@ -98,20 +117,13 @@ impl<'a> Inner<'a> {
         unsafe { std::slice::from_raw_parts(columns.cast::<u32>(), self.len() - 1) }
     }
 
-    #[inline(always)]
-    fn prefix(self) -> &'a [u8] {
-        let ends = self.ends().as_ptr_range().end.cast::<u8>();
-        // SAFETY: the prefix follows the ends.
-        unsafe { std::slice::from_raw_parts(ends, self.header().prefix_len as usize) }
-    }
-
     /// Separator `index` without the prefix.
     #[inline(always)]
     fn suffix(self, index: usize) -> &'a [u8] {
         let ends = self.ends();
         let from = if index == 0 { 0 } else { ends[index - 1] as usize };
-        let first = self.prefix().as_ptr_range().end;
-        // SAFETY: the separators follow the prefix, one after the other.
+        let first = ends.as_ptr_range().end.cast::<u8>();
+        // SAFETY: the separators follow the ends, one after the other.
         unsafe { std::slice::from_raw_parts(first.add(from), ends[index] as usize - from) }
     }
 
@@ -156,14 +168,12 @@ impl<'a> Inner<'a> {
     #[inline]
     pub(crate) fn find(self, key: &[u8]) -> usize {
         let prefix = self.prefix();
-        let shared = prefix.len().min(key.len());
-        match key[..shared].cmp(&prefix[..shared]) {
+        match cmp_prefix(key, prefix) {
             Order::Less => return 0,
             Order::Greater => return self.len() - 1,
-            Order::Equal if shared < prefix.len() => return 0,
             Order::Equal => {}
         }
-        let rest = &key[shared..];
+        let rest = &key[prefix.len()..];
         let head = head_of(rest);
         let heads = self.heads();
         let mut index = heads.partition_point(|&separator| separator < head);
@@ -171,6 +181,65 @@ impl<'a> Inner<'a> {
             index += 1;
         }
         index
+    }
+
+    /// Builds the node that this one is with child `index` split into two around `separator`; not if it is full, or if
+    /// the separator does not start with the prefix.
+    pub(crate) fn with_split(
+        self,
+        slab: &mut Slab,
+        index: usize,
+        halves: &[Child; 2],
+        separator: &[u8],
+    ) -> Option<u64> {
+        let (len, prefix) = (self.len(), self.prefix());
+        let suffix = separator.strip_prefix(prefix).filter(|_| len < CHILDREN_MAX)?;
+        let (ends, old_bytes) = (self.ends(), self.header().bytes_len);
+        let added = suffix.len() as u32;
+        let at = if index == 0 { 0 } else { ends[index - 1] };
+        let bytes_len = old_bytes + added;
+        let block = slab.allocate(block_bytes(len + 1, prefix.len(), bytes_len as usize));
+        // SAFETY: the fresh block has room for a node of one child more, part by part; this is the writer, so that nobody
+        // stores into the columns.
+        unsafe {
+            let header = block.cast::<Header>();
+            header.write(Header { children: len as u16 + 1, prefix_len: prefix.len() as u16, bytes_len });
+            let to = header.add(1).cast::<u64>();
+            to.cast::<u8>().copy_from_nonoverlapping(NonNull::from(prefix).cast(), prefix.len());
+            let heads = to.add(prefix_words(prefix.len()));
+            let (before, behind) = self.heads().split_at(index);
+            heads.copy_from_nonoverlapping(NonNull::from(before).cast(), index);
+            heads.add(index).write(head_of(suffix));
+            heads.add(index + 1).copy_from_nonoverlapping(NonNull::from(behind).cast(), behind.len());
+            let mut column = heads.add(len).cast::<AtomicU64>();
+            let split = [
+                halves.map(|child| child.word),
+                halves.map(|child| child.live),
+                halves.map(|child| child.max_stamp),
+            ];
+            for (number, pair) in split.into_iter().enumerate() {
+                let old = self.column(number);
+                copy_atomics(&old[..index], column);
+                column.add(index).write(AtomicU64::new(pair[0]));
+                column.add(index + 1).write(AtomicU64::new(pair[1]));
+                copy_atomics(&old[index + 1..], column.add(index + 2));
+                column = column.add(len + 1);
+            }
+            let new_ends = column.cast::<u32>();
+            new_ends.copy_from_nonoverlapping(NonNull::from(&ends[..index]).cast(), index);
+            new_ends.add(index).write(at + added);
+            for (place, &end) in ends.iter().enumerate().skip(index) {
+                new_ends.add(place + 1).write(end + added);
+            }
+            let suffixes = new_ends.add(len).cast::<u8>();
+            let old = NonNull::from(ends).cast::<u32>().add(len - 1).cast::<u8>();
+            suffixes.copy_from_nonoverlapping(old, at as usize);
+            suffixes.add(at as usize).copy_from_nonoverlapping(NonNull::from(suffix).cast(), suffix.len());
+            suffixes
+                .add((at + added) as usize)
+                .copy_from_nonoverlapping(old.add(at as usize), (old_bytes - at) as usize);
+            Some(word_of(header.as_ptr()))
+        }
     }
 
     /// The first and the last child that may hold keys within the bounds.
@@ -261,8 +330,8 @@ impl Parts {
         };
         let bytes_len: usize = separators.clone().map(|index| self.separator(index).len() - prefix_len).sum();
         let (len, mut end) = (children.len(), 0);
-        let block = slab.allocate(block_bytes(len, prefix_len + bytes_len));
-        // SAFETY: the fresh block has room for header, heads, columns, ends, prefix and separators
+        let block = slab.allocate(block_bytes(len, prefix_len, bytes_len));
+        // SAFETY: the fresh block has room for header, prefix, heads, columns, ends and separators
         // in this order, as `block_bytes` counts them.
         unsafe {
             let header = block.cast::<Header>();
@@ -271,7 +340,8 @@ impl Parts {
                 prefix_len: prefix_len as u16,
                 bytes_len: bytes_len as u32,
             });
-            let heads = header.add(1).cast::<u64>();
+            let prefix = header.add(1).cast::<u64>();
+            let heads = prefix.add(prefix_words(prefix_len));
             let column = heads.add(len - 1).cast::<AtomicU64>();
             for (index, child) in children.iter().enumerate() {
                 column.add(index).write(AtomicU64::new(child.word));
@@ -279,14 +349,14 @@ impl Parts {
                 column.add(2 * len + index).write(AtomicU64::new(child.max_stamp));
             }
             let ends = column.add(3 * len).cast::<u32>();
-            let prefix = ends.add(len - 1).cast::<u8>();
+            let suffixes = ends.add(len - 1).cast::<u8>();
             if let Some(first) = separators.clone().next() {
                 let source = NonNull::from(self.separator(first)).cast();
-                prefix.copy_from_nonoverlapping(source, prefix_len);
+                prefix.cast::<u8>().copy_from_nonoverlapping(source, prefix_len);
             }
             for (place, index) in separators.enumerate() {
                 let suffix = &self.separator(index)[prefix_len..];
-                let to = prefix.add(prefix_len + end);
+                let to = suffixes.add(end);
                 to.copy_from_nonoverlapping(NonNull::from(suffix).cast(), suffix.len());
                 end += suffix.len();
                 heads.add(place).write(head_of(suffix));
@@ -301,9 +371,80 @@ impl Parts {
     }
 }
 
-fn block_bytes(children: usize, bytes: usize) -> usize {
+/// Words that a prefix takes.
+#[inline(always)]
+fn prefix_words(prefix_len: usize) -> usize {
+    prefix_len.div_ceil(size_of::<u64>())
+}
+
+fn block_bytes(children: usize, prefix_len: usize, suffix_bytes: usize) -> usize {
     size_of::<Header>()
+        + prefix_words(prefix_len) * size_of::<u64>()
+        + (children - 1) * size_of::<u64>()
         + children * 3 * size_of::<AtomicU64>()
-        + (children - 1) * (size_of::<u64>() + size_of::<u32>())
-        + bytes
+        + (children - 1) * size_of::<u32>()
+        + suffix_bytes
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn node_of(slab: &mut Slab, separators: &[Vec<u8>]) -> Child {
+        let mut parts = Parts::default();
+        for number in 0..=separators.len() as u64 {
+            if number > 0 {
+                parts.push_separator(&separators[number as usize - 1]);
+            }
+            parts.push(Child { word: 8 * (number + 1), live: 100 + number, max_stamp: 200 + number });
+        }
+        parts.build(slab, 0..separators.len() + 1)
+    }
+
+    proptest! {
+        #[test]
+        fn a_child_split_in_place_gives_the_node_that_its_parts_give(
+            separators in prop::collection::btree_set(prop::collection::vec(0..3u8, 0..12), 1..CHILDREN_MAX),
+            index in any::<prop::sample::Index>(),
+            start in prop::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let separators: Vec<Vec<u8>> =
+                separators.into_iter().map(|end| [&start[..], &end[..]].concat()).collect();
+            let at = index.index(separators.len());
+            let mut fewer = separators.clone();
+            let separator = fewer.remove(at);
+            let mut slab = Slab::new();
+            let whole = node_of(&mut slab, &separators);
+            let part = node_of(&mut slab, &fewer);
+            // SAFETY: built just now, in a slab that lives on.
+            let (whole, part) = unsafe { (Inner::from_word(whole.word), Inner::from_word(part.word)) };
+            let halves = [whole.child(at), whole.child(at + 1)];
+            let split = part.with_split(&mut slab, at, &halves, &separator);
+            prop_assert_eq!(split.is_some(), separator.starts_with(part.prefix()));
+            let Some(split) = split else { return Ok(()) };
+            // SAFETY: as above.
+            let split = unsafe { Inner::from_word(split) };
+            prop_assert_eq!(split.len(), whole.len());
+            for index in 0..whole.len() {
+                let word = if index > at + 1 { whole.child_word(index - 1) } else { whole.child_word(index) };
+                prop_assert_eq!(split.child_word(index), word);
+            }
+            for index in 0..separators.len() {
+                prop_assert_eq!([split.prefix(), split.suffix(index)].concat(), separators[index].clone());
+                prop_assert_eq!(split.find(&separators[index]), index + 1);
+                prop_assert_eq!(split.heads()[index], head_of(split.suffix(index)));
+            }
+            let bytes = split.block_bytes();
+            slab_frees_what_it_gave(&mut slab, split.block(), bytes);
+        }
+    }
+
+    /// The node's own idea of its size is what was asked for: the slab checks it.
+    fn slab_frees_what_it_gave(slab: &mut Slab, block: NonNull<u8>, bytes: usize) {
+        let before = slab.allocated_bytes();
+        // SAFETY: allocated by the test, and freed once.
+        unsafe { slab.free(block, bytes) };
+        assert_eq!(before - slab.allocated_bytes(), Slab::block_bytes(bytes) as u64);
+    }
 }

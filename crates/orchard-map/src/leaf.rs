@@ -13,6 +13,7 @@ use std::marker::PhantomData;
 use std::ops::Bound;
 use std::ptr::NonNull;
 
+use crate::hash::cmp_prefix;
 use crate::record::Version;
 use crate::slab::Slab;
 use crate::sync::{AtomicU64, Ordering, POINTER_BITS, pointer_in, prefetch, word_of};
@@ -122,14 +123,12 @@ impl<'a> Leaf<'a> {
     #[inline]
     fn candidates(self, key: &[u8]) -> (usize, usize) {
         let prefix = self.prefix();
-        let shared = prefix.len().min(key.len());
-        match key[..shared].cmp(&prefix[..shared]) {
+        match cmp_prefix(key, prefix) {
             Order::Less => return (0, 0),
             Order::Greater => return (self.len(), self.len()),
-            Order::Equal if shared < prefix.len() => return (0, 0),
             Order::Equal => {}
         }
-        let head = head_of(&key[shared..]);
+        let head = head_of(&key[prefix.len()..]);
         let slots = self.slots();
         let from = slots.partition_point(|slot| slot.load(Ordering::Relaxed) >> POINTER_BITS < head);
         let mut to = from;
@@ -284,9 +283,9 @@ pub(crate) fn build_with(
             prefix_len: prefix.len() as u16,
         });
         let first = header.add(1).cast::<AtomicU64>();
-        copy_slots_to(before, first);
+        copy_atomics(before, first);
         first.add(place).write(AtomicU64::new(slot));
-        copy_slots_to(behind, first.add(place + 1));
+        copy_atomics(behind, first.add(place + 1));
         let end = first.add(len).cast::<u8>();
         end.copy_from_nonoverlapping(NonNull::from(prefix).cast(), prefix.len());
         word_of(header.as_ptr())
@@ -295,7 +294,7 @@ pub(crate) fn build_with(
 
 /// # Safety
 /// The caller is the writer, so that nobody stores into `slots`; there is fresh room for as many at `to`.
-unsafe fn copy_slots_to(slots: &[AtomicU64], to: NonNull<AtomicU64>) {
+pub(crate) unsafe fn copy_atomics(slots: &[AtomicU64], to: NonNull<AtomicU64>) {
     if cfg!(loom) {
         for (index, slot) in slots.iter().enumerate() {
             // SAFETY: the caller's promise.

@@ -64,10 +64,8 @@ impl Guard<'_> {
     /// The newest version of `key` with a stamp of at most `at`, a tombstone included.
     #[inline]
     pub fn get(&self, key: &[u8], at: u64) -> Option<Version<'_>> {
-        let directory = &self.shared.directory;
         // SAFETY: this guard is pinned, and the result borrows it.
-        let (_, newest) = unsafe { directory.find(directory.hash_of(key), key) }?;
-        newest.at(at)
+        unsafe { self.shared.directory.newest(key) }?.at(at)
     }
 
     /// `get` for many keys, several cache misses at a time; `found` gets each key's place.

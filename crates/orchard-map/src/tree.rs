@@ -443,6 +443,16 @@ impl TreeWriter {
         separator: &[u8],
     ) {
         let (inner, _) = self.path[level];
+        if let (&[left, right], 1) = (new, range.len())
+            && let Some(word) =
+                inner.with_split(&mut change.store.nodes, range.start, &[left, right], separator)
+        {
+            match level.checked_sub(1).map(|above| self.path[above]) {
+                Some((parent, index)) => parent.set_child(index, word | INNER),
+                None => change.tree.root.store(word | INNER, Ordering::Release),
+            }
+            return change.store.retire_node(change.epochs, inner.block(), inner.block_bytes());
+        }
         let mut parts = self.spare.pop().unwrap_or_default();
         parts.clear();
         parts.push_children(inner, 0..range.start, false);

@@ -430,9 +430,9 @@ mod tests {
                 let word = if index > at + 1 { whole.child_word(index - 1) } else { whole.child_word(index) };
                 prop_assert_eq!(split.child_word(index), word);
             }
-            for index in 0..separators.len() {
-                prop_assert_eq!([split.prefix(), split.suffix(index)].concat(), separators[index].clone());
-                prop_assert_eq!(split.find(&separators[index]), index + 1);
+            for (index, separator) in separators.iter().enumerate() {
+                prop_assert_eq!(&[split.prefix(), split.suffix(index)].concat(), separator);
+                prop_assert_eq!(split.find(separator), index + 1);
                 prop_assert_eq!(split.heads()[index], head_of(split.suffix(index)));
             }
             let bytes = split.block_bytes();

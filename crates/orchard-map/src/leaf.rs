@@ -2,7 +2,7 @@
 //!
 //! - Keys, their number and their order never change: inserting or removing one builds another
 //!   leaf. Only the record of a key changes in place (`swap`), when a version is put or popped.
-//! - A slot is a record's pointer, 16 bits of key above it (the two bytes after the leaf's prefix),
+//! - A slot is a record's pointer, 16 bits of key above it (from the bytes after the leaf's prefix: `heads`),
 //!   and in bit 0 whether the record is a tombstone: a search mostly needs no record, counting none.
 //! - `prefix` is common to all keys of the leaf (not always the longest such).
 //! - `max_stamp` is at least the newest stamp, `min_stamp` at most the oldest stamp in the leaf,
@@ -14,6 +14,7 @@ use std::ops::Bound;
 use std::ptr::NonNull;
 
 use crate::hash::cmp_prefix;
+use crate::heads::Heads;
 use crate::record::Version;
 use crate::slab::Slab;
 use crate::sync::{AtomicU64, Ordering, POINTER_BITS, pointer_in, prefetch, word_of};
@@ -29,6 +30,7 @@ struct Header {
     min_stamp: u64,
     len: u16,
     prefix_len: u16,
+    heads: Heads,
 }
 
 /// A leaf, borrowed from a guard or from the writer.
@@ -96,6 +98,11 @@ impl<'a> Leaf<'a> {
         }
     }
 
+    #[inline(always)]
+    pub(crate) fn heads(self) -> Heads {
+        self.header().heads
+    }
+
     /// The newest version of the key at `index`.
     #[inline(always)]
     pub(crate) fn version(self, index: usize) -> Version<'a> {
@@ -119,7 +126,7 @@ impl<'a> Leaf<'a> {
         slots.iter().map(|slot| u64::from(slot.load(Ordering::Relaxed) & DEAD == 0)).sum()
     }
 
-    /// The slots whose key's two bytes are those of `key`; empty at the place where they would be.
+    /// The slots whose key's head is that of `key`; empty at the place where they would be.
     #[inline]
     fn candidates(self, key: &[u8]) -> (usize, usize) {
         let prefix = self.prefix();
@@ -128,7 +135,7 @@ impl<'a> Leaf<'a> {
             Order::Greater => return (self.len(), self.len()),
             Order::Equal => {}
         }
-        let head = head_of(&key[prefix.len()..]);
+        let head = self.heads().head_of(&key[prefix.len()..]);
         let slots = self.slots();
         let from = slots.partition_point(|slot| slot.load(Ordering::Relaxed) >> POINTER_BITS < head);
         let mut to = from;
@@ -198,21 +205,15 @@ impl<'a> Leaf<'a> {
     }
 }
 
-/// A slot without its two bytes of key.
+/// A slot without its head.
 pub(crate) fn slot_word(record: Version<'_>) -> u64 {
     record.word() | if record.is_tombstone() { DEAD } else { 0 }
 }
 
-/// The bytes that a slot keeps of a key whose prefix was cut off, in place.
-pub(crate) fn head_bits(rest: &[u8]) -> u64 {
-    head_of(rest) << POINTER_BITS
-}
-
+/// The head of a key whose prefix was cut off, in its place in a slot.
 #[inline(always)]
-fn head_of(rest: &[u8]) -> u64 {
-    let first = u64::from(rest.first().copied().unwrap_or(0));
-    let second = u64::from(rest.get(1).copied().unwrap_or(0));
-    first << 8 | second
+pub(crate) fn head_bits(heads: Heads, rest: &[u8]) -> u64 {
+    heads.head_of(rest) << POINTER_BITS
 }
 
 /// How many bytes the two have in common at their starts.
@@ -220,26 +221,34 @@ pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// Gives each slot the two bytes after the longest prefix of the (sorted) keys; returns its length.
-pub(crate) fn set_heads(slots: &mut [u64]) -> usize {
-    let (Some(&first), Some(&last)) = (slots.first(), slots.last()) else { return 0 };
-    // SAFETY: the writer builds leaves from published records; here and below.
-    let (first, last) = unsafe { (Version::from_word(first), Version::from_word(last)) };
-    let prefix_len = common_prefix(first.key(), last.key());
-    for index in 0..slots.len() {
-        if let Some(&ahead) = slots.get(index + 8) {
-            prefetch(pointer_in::<u8>(ahead));
-        }
-        let word = slots[index] & ((1 << POINTER_BITS) - 1);
-        // SAFETY: as above.
-        let version = unsafe { Version::from_word(word) };
-        slots[index] = word | head_bits(&version.key()[prefix_len..]);
+/// Gives each slot its head after the longest prefix of the (sorted) keys; returns that prefix, and how heads are made.
+pub(crate) fn set_heads<'k>(slots: &mut [u64]) -> (&'k [u8], Heads) {
+    /// Records whose cache misses overlap.
+    const AHEAD: usize = 8;
+    let (Some(&first), Some(&last)) = (slots.first(), slots.last()) else { return (&[], Heads::PLAIN) };
+    // SAFETY: the writer builds leaves from published records, which live until it collects; here and below.
+    let version = |word: u64| unsafe { Version::<'k>::from_word(word & ((1 << POINTER_BITS) - 1)) };
+    let prefix = &version(first).key()[..common_prefix(version(first).key(), version(last).key())];
+    let rest = |word: u64| &version(word).key()[prefix.len()..];
+    let ahead = |index: usize| slots.get(index + AHEAD).map(|&ahead| prefetch(pointer_in::<u8>(ahead)));
+    let heads = Heads::for_keys(slots.iter().enumerate().map(|(index, &word)| {
+        ahead(index);
+        rest(word)
+    }));
+    for slot in slots {
+        *slot = *slot & ((1 << POINTER_BITS) - 1) | head_bits(heads, rest(*slot));
     }
-    prefix_len
+    (prefix, heads)
 }
 
 /// Builds a leaf of sorted slots with their heads set; its word is returned.
-pub(crate) fn build(slab: &mut Slab, slots: &[u64], prefix: &[u8], min_stamp: u64, max_stamp: u64) -> u64 {
+pub(crate) fn build(
+    slab: &mut Slab,
+    slots: &[u64],
+    (prefix, heads): (&[u8], Heads),
+    min_stamp: u64,
+    max_stamp: u64,
+) -> u64 {
     debug_assert!(!slots.is_empty() && slots.len() <= LEAF_KEYS_MAX);
     let block = slab.allocate(block_bytes(slots.len(), prefix.len()));
     // SAFETY: the fresh block has room for header, slots and prefix, in this order.
@@ -250,6 +259,7 @@ pub(crate) fn build(slab: &mut Slab, slots: &[u64], prefix: &[u8], min_stamp: u6
             min_stamp,
             len: slots.len() as u16,
             prefix_len: prefix.len() as u16,
+            heads,
         });
         let first = header.add(1).cast::<AtomicU64>();
         for (index, &slot) in slots.iter().enumerate() {
@@ -281,6 +291,7 @@ pub(crate) fn build_with(
             min_stamp,
             len: len as u16,
             prefix_len: prefix.len() as u16,
+            heads: leaf.heads(),
         });
         let first = header.add(1).cast::<AtomicU64>();
         copy_atomics(before, first);

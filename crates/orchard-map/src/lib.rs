@@ -60,6 +60,7 @@ mod epoch;
 mod fences;
 mod hash;
 mod hashed;
+mod heads;
 mod history;
 mod inner;
 mod leaf;

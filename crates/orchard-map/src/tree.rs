@@ -9,6 +9,7 @@
 use std::ops::{Bound, ControlFlow, Range};
 
 use crate::epoch::Epochs;
+use crate::heads::Heads;
 use crate::inner::{CHILDREN_MAX, Child, Inner, Parts};
 use crate::leaf::{self, LEAF_KEYS_MAX, Leaf, common_prefix, set_heads, slot_word};
 use crate::record::Version;
@@ -292,7 +293,7 @@ impl TreeWriter {
         self.account(live, stamp);
         let Some(leaf) = self.leaf else {
             let slots = [slot_word(record)];
-            let word = leaf::build(&mut change.store.nodes, &slots, key, stamp, stamp);
+            let word = leaf::build(&mut change.store.nodes, &slots, (key, Heads::PLAIN), stamp, stamp);
             return change.tree.root.store(word, Ordering::Release);
         };
         let (place, found) = leaf.search(key);
@@ -301,13 +302,13 @@ impl TreeWriter {
         let prefix = leaf.prefix();
         let slot = match key.strip_prefix(prefix) {
             Some(rest) if leaf.len() < LEAF_KEYS_MAX => {
-                let slot = slot_word(record) | leaf::head_bits(rest);
+                let slot = slot_word(record) | leaf::head_bits(leaf.heads(), rest);
                 let word =
                     leaf::build_with(&mut change.store.nodes, leaf, (place, slot), min_stamp, max_stamp);
                 self.replace_leaf(change, word);
                 return change.store.retire_node(change.epochs, leaf.block(), leaf.block_bytes());
             }
-            Some(rest) => slot_word(record) | leaf::head_bits(rest),
+            Some(rest) => slot_word(record) | leaf::head_bits(leaf.heads(), rest),
             None => slot_word(record),
         };
         let mut slots = std::mem::take(&mut self.slots);
@@ -316,8 +317,8 @@ impl TreeWriter {
         slots.insert(place, slot);
         let nodes = &mut change.store.nodes;
         if slots.len() <= LEAF_KEYS_MAX {
-            let prefix_len = set_heads(&mut slots);
-            let word = leaf::build(nodes, &slots, &key[..prefix_len], min_stamp, max_stamp);
+            let start = set_heads(&mut slots);
+            let word = leaf::build(nodes, &slots, start, min_stamp, max_stamp);
             self.replace_leaf(change, word);
         } else {
             // At an end keys probably come in order: then leave a full leaf behind.
@@ -329,17 +330,14 @@ impl TreeWriter {
             };
             let (left, right) = slots.split_at_mut(middle);
             let halves = [left, right].map(|half| {
-                let prefix_len = set_heads(half);
-                // SAFETY: a leaf's slots hold published records of the writer.
-                let first = unsafe { Version::from_word(half[0]) };
-                let prefix = &first.key()[..prefix_len];
+                let start = set_heads(half);
                 Child {
-                    word: leaf::build(nodes, half, prefix, min_stamp, max_stamp),
+                    word: leaf::build(nodes, half, start, min_stamp, max_stamp),
                     live: half.iter().map(|slot| u64::from(slot & leaf::DEAD == 0)).sum(),
                     max_stamp,
                 }
             });
-            // SAFETY: as above.
+            // SAFETY: a leaf's slots hold published records of the writer.
             let (last, first) =
                 unsafe { (Version::from_word(slots[middle - 1]), Version::from_word(slots[middle])) };
             let separator = separator(last.key(), first.key());
@@ -382,14 +380,12 @@ impl TreeWriter {
                 all.append(&mut slots);
                 slots = all;
             }
-            let prefix_len = set_heads(&mut slots);
-            // SAFETY: a leaf's slots hold published records of the writer.
-            let prefix = unsafe { Version::from_word(slots[0]) }.key();
+            let start = set_heads(&mut slots);
             let (min_stamp, max_stamp) =
                 (leaf.min_stamp().min(other.min_stamp()), leaf.max_stamp().max(other.max_stamp()));
             let nodes = &mut change.store.nodes;
             let joined = Child {
-                word: leaf::build(nodes, &slots, &prefix[..prefix_len], min_stamp, max_stamp),
+                word: leaf::build(nodes, &slots, start, min_stamp, max_stamp),
                 live: parent.live(first) + parent.live(first + 1),
                 max_stamp,
             };
@@ -398,7 +394,8 @@ impl TreeWriter {
             change.store.retire_node(change.epochs, other.block(), other.block_bytes());
         } else if !slots.is_empty() {
             let nodes = &mut change.store.nodes;
-            let word = leaf::build(nodes, &slots, leaf.prefix(), leaf.min_stamp(), leaf.max_stamp());
+            let start = (leaf.prefix(), leaf.heads());
+            let word = leaf::build(nodes, &slots, start, leaf.min_stamp(), leaf.max_stamp());
             self.replace_leaf(change, word);
         } else {
             match self.path.len() {
@@ -550,10 +547,9 @@ impl TreeWriter {
                 max_stamp = max_stamp.max(record.stamp());
                 live += u64::from(!record.is_tombstone());
             }
-            let prefix_len = set_heads(&mut self.slots);
+            let start = set_heads(&mut self.slots);
             let (first, last) = (version(records[0]), version(records[records.len() - 1]));
-            let prefix = &first.key()[..prefix_len];
-            let word = leaf::build(&mut change.store.nodes, &self.slots, prefix, min_stamp, max_stamp);
+            let word = leaf::build(&mut change.store.nodes, &self.slots, start, min_stamp, max_stamp);
             if let Some(before) = before {
                 separators.push(separator(before.key(), first.key()).into());
             }

@@ -16,7 +16,7 @@ mod real_disk;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile, DiskLock, LockError, NoDisk, OpenMode};
-pub use process::ProcessUsage;
+pub use process::{ProcessUsage, allow_open_files};
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use real_disk::RealDisk;
 

@@ -1,5 +1,6 @@
 //! What the operating system says of this process.
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs;
 
 /// Time and memory that a process has used.
@@ -35,9 +36,32 @@ impl ProcessUsage {
     }
 }
 
+/// Raises the limit of open files of this process, if it is lower and may be raised; returns the limit that holds then.
+pub fn allow_open_files(wanted: u64) -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let (current, maximum) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
+    let raised = wanted.min(maximum);
+    if raised <= current {
+        return current;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum }) {
+        Ok(()) => raised,
+        Err(_) => current,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_limit_of_open_files_is_raised_as_far_as_it_may_be() {
+        let before = allow_open_files(0);
+        assert!(before > 0);
+        let most = allow_open_files(u64::MAX);
+        assert!(most >= before);
+        assert_eq!(allow_open_files(1), most, "it is never lowered");
+    }
 
     #[test]
     fn the_kernel_s_text_is_read() {

@@ -10,17 +10,19 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use orchard_wire::protocol::{Detected, FIRST_LINE_SIZE_BYTES_MAX, detect};
 use orchard_wire::{Kind, Problem, media};
+use rustix::net::sockopt;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tracing::{debug, info};
 
 /// Bytes of one HTTP/1 header, and of one HTTP/2 header list.
@@ -32,12 +34,32 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a refused client gets to read why.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How often a silent client is asked whether it is still there.
+const KEEPALIVE_PROBES: u32 = 3;
+/// Bytes of a first line that a client over the bound may send before it is told so.
+const TURNED_AWAY_HEAD_SIZE_BYTES: usize = 1024;
+
+/// What Redis says.
+const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
+/// The same in HTTP/2: empty SETTINGS, and a GOAWAY that no stream was looked at, for ENHANCE_YOUR_CALM.
+const GO_AWAY: &[u8] = b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0b";
 const LONG_LINE: &[u8] = b"-ERR Protocol error: too big inline request\r\n";
 
 /// Serves one connection to its end.
 pub(crate) async fn run(server: &Arc<Server>, mut stream: TcpStream, mut stopped: watch::Receiver<bool>) {
     // Replies are written whole; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
+    if let Some(silence) = server.redis.config.keepalive() {
+        // A connection is a connection without this, too.
+        let _ = ask_the_silent(&stream, silence);
+    }
+    tokio::select! {
+        biased;
+        speaks = first_byte(server, &stream) => if !speaks {
+            return debug!("closed a connection that said nothing");
+        },
+        () = stop(&mut stopped) => return,
+    }
     let mut head = BytesMut::with_capacity(FIRST_LINE_SIZE_BYTES_MAX);
     let detected = tokio::select! {
         biased;
@@ -71,10 +93,60 @@ pub(crate) async fn run(server: &Arc<Server>, mut stream: TcpStream, mut stopped
     let _ = timeout(LINGER, refuse(stream, &why)).await;
 }
 
+/// Has the kernel ask a client that was silent for so long whether it is still there: three times, within as long again.
+fn ask_the_silent(stream: &TcpStream, silence: Duration) -> rustix::io::Result<()> {
+    sockopt::set_tcp_keepidle(stream, silence)?;
+    sockopt::set_tcp_keepintvl(stream, (silence / KEEPALIVE_PROBES).max(Duration::from_secs(1)))?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    sockopt::set_socket_keepalive(stream, true)
+}
+
+/// Tells a client, in its own language, that there are as many connections as may be. It holds nothing but its socket, for
+/// at most some two seconds.
+pub(crate) async fn turn_away(server: &Server, mut stream: TcpStream) {
+    let mut head = BytesMut::with_capacity(TURNED_AWAY_HEAD_SIZE_BYTES);
+    let why = match timeout(LINGER, first_line(&mut stream, &mut head)).await {
+        Ok(Ok(Detected::Http1 | Detected::LongRequestLine)) => {
+            let limit = server.connections_max.load(Ordering::Relaxed);
+            let detail = format!("there are {limit} connections, as many as may be at a time");
+            let problem = Problem::new(Kind::TooManyConnections, detail).with("limit", limit);
+            last_words("503 Service Unavailable", &problem)
+        }
+        Ok(Ok(Detected::Http2)) => GO_AWAY.to_vec(),
+        Ok(Ok(Detected::Tls) | Err(_)) => return,
+        // Who says nothing is told what Redis says at once.
+        Ok(Ok(_)) | Err(_) => TOO_MANY.to_vec(),
+    };
+    // The client may be gone already.
+    let _ = timeout(LINGER, refuse(stream, &why)).await;
+}
+
 /// Ready when the server stops.
 async fn stop(stopped: &mut watch::Receiver<bool>) {
     // A sender that is gone has stopped, too.
     let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// Waits until a client says something: as long as it likes, as Redis does, unless `timeout` is set. Pools connect ahead.
+/// It holds nothing but its socket. `false`: it said nothing in time.
+async fn first_byte(server: &Server, stream: &TcpStream) -> bool {
+    let config = &server.redis.config;
+    let (since, mut first) = (Instant::now(), [0]);
+    loop {
+        let changed = config.timeout_changed.notified();
+        let is_over = async {
+            match config.timeout() {
+                Some(limit) => sleep_until(since + limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            looked = stream.peek(&mut first) => return looked.is_ok(),
+            () = changed => {}
+            () = is_over => return false,
+        }
+    }
 }
 
 /// Reads until the protocol is known, or the client ends.
@@ -99,9 +171,14 @@ async fn refuse(mut stream: TcpStream, why: &[u8]) -> io::Result<()> {
 fn long_request_line() -> Vec<u8> {
     let detail = format!("the request line is over {FIRST_LINE_SIZE_BYTES_MAX} bytes");
     let problem = Problem::new(Kind::UriTooLong, detail).with("limit", FIRST_LINE_SIZE_BYTES_MAX);
+    last_words("414 URI Too Long", &problem)
+}
+
+/// A whole HTTP/1 reply behind which the connection ends.
+fn last_words(status: &str, problem: &Problem) -> Vec<u8> {
     let body = problem.to_json();
     let (content_type, length) = (media::PROBLEM, body.len());
-    let head = "HTTP/1.1 414 URI Too Long\r\nconnection: close\r\nx-content-type-options: nosniff";
+    let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\nx-content-type-options: nosniff");
     format!("{head}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
 }
 
@@ -255,5 +332,23 @@ impl AsyncWrite for ClientIo {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_silent_are_asked() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("it has one");
+        let _client = TcpStream::connect(address).await.expect("it listens");
+        let (stream, _) = listener.accept().await.expect("a client");
+        assert_eq!(sockopt::socket_keepalive(&stream), Ok(false));
+        ask_the_silent(&stream, Duration::from_secs(301)).expect("TCP");
+        assert_eq!(sockopt::socket_keepalive(&stream), Ok(true));
+        assert_eq!(sockopt::tcp_keepidle(&stream), Ok(Duration::from_secs(301)));
+        assert_eq!(sockopt::tcp_keepintvl(&stream), Ok(Duration::from_secs(100)));
     }
 }

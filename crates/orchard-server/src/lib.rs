@@ -26,6 +26,7 @@ use snapshots::Snapshots;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{fmt, io};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -76,6 +77,8 @@ struct Server {
     options: ServerOptions,
     snapshots: Snapshots,
     metrics: Metrics,
+    /// Most connections at a time.
+    connections_max: AtomicUsize,
     redis: redis::RedisShared,
     /// KiB that large request bodies may still take.
     body_memory_kib: Arc<Semaphore>,
@@ -89,10 +92,31 @@ impl Server {
             db,
             snapshots: Snapshots::new(options.cursor_idle_timeout),
             metrics: Metrics::default(),
+            connections_max: AtomicUsize::new(options.connections_max.max(1)),
             body_memory_kib: Arc::new(Semaphore::new(body_memory_kib)),
             options,
         }
     }
+
+    /// Has the operating system allow a file for each connection, or allows fewer connections.
+    fn make_room_for_connections(&self) {
+        let wanted = self.connections_max.load(Ordering::Relaxed);
+        let possible = connections_possible(wanted);
+        if possible < wanted {
+            tracing::warn!(wanted, possible, "fewer connections: the limit of open files is low");
+            self.connections_max.store(possible.max(1), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Files that are no connections: the database's own and those of clients that are turned away.
+const FILES_RESERVED: usize = 512;
+
+/// How many connections, up to `wanted`, the operating system allows this process.
+fn connections_possible(wanted: usize) -> usize {
+    let files = u64::try_from(wanted.saturating_add(FILES_RESERVED)).unwrap_or(u64::MAX);
+    let allowed = usize::try_from(orchard_env::allow_open_files(files)).unwrap_or(usize::MAX);
+    wanted.min(allowed.saturating_sub(FILES_RESERVED))
 }
 
 /// Serves `db` until `shutdown` is ready: then it stops accepting, lets requests in flight finish for at most
@@ -115,10 +139,12 @@ pub async fn serve(
     let listener = TcpListener::bind(address).await.map_err(bind)?;
     on_ready(listener.local_addr().map_err(bind)?);
     let server = Arc::new(Server::new(db, options));
+    server.make_room_for_connections();
     redis::tell_expired(&server);
     // Ends with this future, too.
     let mut tasks = JoinSet::new();
     tasks.spawn(log_task::run(server.db.clone()));
+    tasks.spawn(redis::keep_house(server.clone()));
     listener::run(server, listener, shutdown).await;
     tasks.shutdown().await;
     Ok(())

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Metrics {
     connections_opened: AtomicU64,
     connections_closed: AtomicU64,
+    connections_refused: AtomicU64,
     informational: AtomicU64,
     successful: AtomicU64,
     redirected: AtomicU64,
@@ -24,6 +25,15 @@ impl Metrics {
 
     pub(crate) fn connection_closed(&self) {
         self.connections_closed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connection_refused(&self) {
+        self.connections_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections that were turned away because there were too many.
+    pub(crate) fn refused(&self) -> u64 {
+        self.connections_refused.load(Ordering::Relaxed)
     }
 
     pub(crate) fn replied(&self, status: StatusCode) {
@@ -57,6 +67,7 @@ impl Metrics {
             ("poisoned", "gauge", "1 if commits are refused.", u64::from(stats.poisoned.is_some())),
             ("connections_total", "counter", "Connections accepted.", opened),
             ("connections_open", "gauge", "Connections open now.", open),
+            ("connections_refused_total", "counter", "Connections turned away: too many.", self.refused()),
             ("list_snapshots_open", "gauge", "Snapshots kept for cursors.", list_snapshots as u64),
         ] {
             // Writing to a `String` cannot fail.

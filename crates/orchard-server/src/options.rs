@@ -18,9 +18,9 @@ pub struct ServerOptions {
     pub access_token: AccessToken,
     /// Whether log lines of the plain routes show values instead of their sizes.
     pub log_values: bool,
-    /// Most connections at a time; further ones wait in the kernel's queue.
+    /// Most connections at a time; further ones are told so and closed. `CONFIG SET maxclients` changes it.
     pub connections_max: usize,
-    /// Longest time for the first line of a connection, which tells its protocol.
+    /// Longest time for the first line of a connection, which tells its protocol, from its first byte on.
     pub first_line_timeout: Duration,
     /// Longest time for a request's header, the wait for it on an idle connection included.
     pub header_timeout: Duration,

@@ -76,6 +76,8 @@ pub enum Kind {
     Poisoned,
     /// The database is closed, or closing.
     Closed,
+    /// There are as many connections as may be. Try again, or close some.
+    TooManyConnections,
     /// The memory limit is reached.
     MemoryFull,
     /// The disk is full.
@@ -84,7 +86,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 34] = [
+    pub const ALL: [Kind; 35] = [
         Kind::BadRequest,
         Kind::BadQuery,
         Kind::UnknownParameter,
@@ -117,6 +119,7 @@ impl Kind {
         Kind::Internal,
         Kind::Poisoned,
         Kind::Closed,
+        Kind::TooManyConnections,
         Kind::MemoryFull,
         Kind::DiskFull,
     ];
@@ -156,6 +159,7 @@ impl Kind {
             Kind::Internal => (500, "internal", "ERR"),
             Kind::Poisoned => (503, "poisoned", "MISCONF"),
             Kind::Closed => (503, "closed", "LOADING"),
+            Kind::TooManyConnections => (503, "too_many_connections", "ERR"),
             Kind::MemoryFull => (507, "memory_full", "OOM"),
             Kind::DiskFull => (507, "disk_full", "MISCONF"),
         }
@@ -180,7 +184,8 @@ impl Kind {
     /// a 4xx if not.
     pub const fn kv_connect_status(self) -> u16 {
         match self {
-            Kind::Poisoned | Kind::Closed | Kind::MemoryFull | Kind::DiskFull | Kind::SnapshotTooOld => 503,
+            Kind::Poisoned | Kind::Closed | Kind::TooManyConnections => 503,
+            Kind::MemoryFull | Kind::DiskFull | Kind::SnapshotTooOld => 503,
             kind if kind.status() < 500 => kind.status(),
             _ => 422,
         }

@@ -35,6 +35,8 @@ pub(crate) struct Seen {
     pub(crate) tracking: Option<super::session::Tracks>,
     /// It waits for keys: `CLIENT UNBLOCK` may end that.
     pub(crate) is_blocked: bool,
+    /// It waits for the end of `CLIENT PAUSE`.
+    pub(crate) is_paused: bool,
 }
 
 /// What others left for a client.

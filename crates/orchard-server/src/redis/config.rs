@@ -8,24 +8,61 @@ use super::command::shown;
 use super::error::RedisError;
 use super::notify::Classes;
 use super::output_limits::{self, Class, Limit};
-use crate::Server;
+use crate::{Server, connections_possible};
 use orchard_wire::resp::number::parse_integer;
 use orcharddb::Durability;
 use orcharddb::limits::VALUE_SIZE_BYTES_MAX;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
 
-/// Parameters that `CONFIG SET` changes, next to those of the slow log, of tracking and of clients' output.
-#[derive(Default)]
+/// Parameters that `CONFIG SET` changes, next to those of the listener, of the slow log, of tracking and of clients' output.
 pub(crate) struct Config {
     notify: AtomicU32,
+    /// Seconds after which an idle client is disconnected; 0: never.
+    timeout_s: AtomicU64,
+    /// Told when that has changed.
+    pub(crate) timeout_changed: Notify,
+    /// Seconds after which the kernel asks whether a silent client is still there; 0: never.
+    keepalive_s: AtomicU64,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            notify: AtomicU32::new(0),
+            timeout_s: AtomicU64::new(0),
+            timeout_changed: Notify::new(),
+            keepalive_s: AtomicU64::new(KEEPALIVE_S_DEFAULT),
+        }
+    }
 }
 
 impl Config {
+    /// How long a client may be idle.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        seconds(self.timeout_s.load(Ordering::Relaxed))
+    }
+
+    /// After which silence a client is asked whether it is still there.
+    pub(crate) fn keepalive(&self) -> Option<Duration> {
+        seconds(self.keepalive_s.load(Ordering::Relaxed))
+    }
+
     /// Which keyspace notifications are sent.
     pub(crate) fn notify(&self) -> Classes {
         Classes::from_bits(self.notify.load(Ordering::Relaxed))
     }
 }
+
+fn seconds(number: u64) -> Option<Duration> {
+    (number > 0).then(|| Duration::from_secs(number))
+}
+
+/// Most seconds that a parameter takes.
+const SECONDS_MAX: u64 = i32::MAX as u64;
+/// Redis's own.
+const KEEPALIVE_S_DEFAULT: u64 = 300;
 
 /// Parameters with Redis's default, which have no effect here.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
@@ -71,8 +108,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("stream-node-max-entries", "100"),
     ("supervised", "no"),
     ("tcp-backlog", "511"),
-    ("tcp-keepalive", "300"),
-    ("timeout", "0"),
     ("unixsocket", ""),
     ("zset-max-listpack-entries", "128"),
     ("zset-max-listpack-value", "64"),
@@ -95,6 +130,8 @@ const OWN: &[&str] = &[
     "requirepass",
     "slowlog-log-slower-than",
     "slowlog-max-len",
+    "tcp-keepalive",
+    "timeout",
     "tracking-table-max-keys",
 ];
 
@@ -113,7 +150,7 @@ pub(crate) fn get(server: &Server, name: &str) -> Option<String> {
         "bind" => server.options.listen.ip().to_string(),
         "client-output-buffer-limit" => server.redis.clients.limits.text(),
         "databases" => DATABASES.to_string(),
-        "maxclients" => server.options.connections_max.to_string(),
+        "maxclients" => server.connections_max.load(Ordering::Relaxed).to_string(),
         "maxmemory" => stats().memory_limit_bytes.to_string(),
         "notify-keyspace-events" => server.redis.config.notify().text(),
         "port" => server.options.listen.port().to_string(),
@@ -122,6 +159,8 @@ pub(crate) fn get(server: &Server, name: &str) -> Option<String> {
         "requirepass" => String::new(),
         "slowlog-log-slower-than" => server.redis.slowlog.threshold_us().to_string(),
         "slowlog-max-len" => server.redis.slowlog.length_max().to_string(),
+        "tcp-keepalive" => server.redis.config.keepalive_s.load(Ordering::Relaxed).to_string(),
+        "timeout" => server.redis.config.timeout_s.load(Ordering::Relaxed).to_string(),
         "tracking-table-max-keys" => server.redis.tracking.keys_max().to_string(),
         _ => WITHOUT_EFFECT.iter().find(|(known, _)| *known == name)?.1.to_owned(),
     })
@@ -141,6 +180,9 @@ pub(crate) enum Change {
     SlowLength(usize),
     TrackedKeys(u64),
     OutputLimits(Vec<(Class, Limit)>),
+    Clients(usize),
+    Keepalive(u64),
+    Timeout(u64),
 }
 
 /// What setting a parameter means.
@@ -150,32 +192,35 @@ pub(crate) fn check(server: &Server, name: &[u8], value: &[u8]) -> Result<Change
     let failed = |why: &str| {
         RedisError::err(format_args!("CONFIG SET failed (possibly related to argument '{name}') - {why}"))
     };
+    let number = |least: i64, most: u64| {
+        let number =
+            parse_integer(value).ok_or_else(|| failed("argument couldn't be parsed into an integer"))?;
+        if number < least || u64::try_from(number).is_ok_and(|number| number > most) {
+            return Err(failed(&format!("argument must be between {least} and {most} inclusive")));
+        }
+        Ok(number)
+    };
     match name.as_str() {
         "client-output-buffer-limit" => output_limits::parse(value).map(Change::OutputLimits).map_err(failed),
         "notify-keyspace-events" => Classes::parse(value)
             .map(Change::Notify)
             .ok_or_else(|| failed("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")),
-        "slowlog-log-slower-than" => match parse_integer(value) {
-            None => Err(failed("argument couldn't be parsed into an integer")),
-            Some(threshold) if threshold < -1 => {
-                Err(failed("argument must be between -1 and 9223372036854775807 inclusive"))
+        "maxclients" => {
+            let wanted = usize::try_from(number(1, u64::from(u32::MAX))?).unwrap_or(usize::MAX);
+            match connections_possible(wanted) {
+                possible if possible < wanted => Err(failed(&format!(
+                    "The operating system is not able to handle the specified number of clients, try with {possible}"
+                ))),
+                _ => Ok(Change::Clients(wanted)),
             }
-            Some(threshold) => Ok(Change::SlowerThan(threshold)),
-        },
-        "slowlog-max-len" => match parse_integer(value) {
-            None => Err(failed("argument couldn't be parsed into an integer")),
-            Some(length) => match usize::try_from(length) {
-                Ok(length) => Ok(Change::SlowLength(length)),
-                Err(_) => Err(failed("argument must be between 0 and 9223372036854775807 inclusive")),
-            },
-        },
-        "tracking-table-max-keys" => match parse_integer(value) {
-            None => Err(failed("argument couldn't be parsed into an integer")),
-            Some(keys) => match u64::try_from(keys) {
-                Ok(keys) => Ok(Change::TrackedKeys(keys)),
-                Err(_) => Err(failed("argument must be between 0 and 18446744073709551615 inclusive")),
-            },
-        },
+        }
+        "slowlog-log-slower-than" => Ok(Change::SlowerThan(number(-1, i64::MAX as u64)?)),
+        "slowlog-max-len" => {
+            Ok(Change::SlowLength(usize::try_from(number(0, i64::MAX as u64)?).unwrap_or(usize::MAX)))
+        }
+        "tcp-keepalive" => Ok(Change::Keepalive(number(0, SECONDS_MAX)?.unsigned_abs())),
+        "timeout" => Ok(Change::Timeout(number(0, SECONDS_MAX)?.unsigned_abs())),
+        "tracking-table-max-keys" => Ok(Change::TrackedKeys(number(0, u64::MAX)?.unsigned_abs())),
         _ => match get(server, &name) {
             // To what it is: tools do so on connect.
             Some(is) if is.as_bytes() == value && name != "requirepass" => Ok(Change::Nothing),
@@ -195,6 +240,12 @@ pub(crate) fn apply(server: &Server, change: Change) {
         Change::SlowerThan(threshold_us) => server.redis.slowlog.set_threshold_us(threshold_us),
         Change::TrackedKeys(keys_max) => server.redis.tracking.set_keys_max(keys_max),
         Change::OutputLimits(limits) => server.redis.clients.limits.set(&limits),
+        Change::Clients(count) => server.connections_max.store(count, Ordering::Relaxed),
+        Change::Keepalive(seconds) => server.redis.config.keepalive_s.store(seconds, Ordering::Relaxed),
+        Change::Timeout(seconds) => {
+            server.redis.config.timeout_s.store(seconds, Ordering::Relaxed);
+            server.redis.config.timeout_changed.notify_waiters();
+        }
         Change::SlowLength(length) => server.redis.slowlog.set_length_max(length),
     }
 }

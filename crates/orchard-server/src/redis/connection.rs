@@ -292,6 +292,7 @@ impl Connection<'_> {
 
     /// Decodes and runs what there is, as long as the replies have room.
     fn work(&mut self) {
+        let ran_before = self.session.ran_at;
         while self.has_room() {
             if self.next >= self.batch.len() {
                 if let Some(error) = self.batch.error {
@@ -338,6 +339,10 @@ impl Connection<'_> {
                 }
             }
         }
+        if self.session.ran_at == ran_before {
+            // Nothing ran, but the client is there: it sent a part of a request, or waits no longer.
+            self.session.ran_at = Instant::now();
+        }
         self.note_seen();
         if self.next >= self.batch.len() && self.batch.error.is_none() {
             self.decoder.recycle(std::mem::take(&mut self.batch));
@@ -356,6 +361,7 @@ impl Connection<'_> {
         seen.is_monitor = self.session.is_monitor;
         seen.tracking = self.session.tracking.as_ref().map(|tracking| tracking.how);
         seen.is_blocked = self.blocked.is_some();
+        seen.is_paused = self.paused.is_some();
         seen.input_bytes = self.input.len();
         seen.output_bytes = self.output.waiting_bytes();
         seen.active_at = Some(self.session.ran_at);
@@ -423,6 +429,10 @@ impl Connection<'_> {
                     self.deadline = None;
                     self.server.redis.traffic.wrote(sent);
                     self.output.advance(sent);
+                    if !self.output.open_bytes().is_empty() {
+                        // It takes a long reply piece by piece: it is not idle.
+                        self.session.client.seen.lock().active_at = Some(Instant::now());
+                    }
                     return Poll::Ready(Ok(Event::Progress));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

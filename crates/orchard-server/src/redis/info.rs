@@ -81,7 +81,7 @@ fn fields(section: &str, server: &Server, tx: &mut Transaction<'_>, stats: &Stat
             let blocked = redis.clients.all().iter().filter(|client| client.seen.lock().is_blocked).count();
             add("connected_clients", &redis.clients.count());
             add("cluster_connections", &0);
-            add("maxclients", &server.options.connections_max);
+            add("maxclients", &server.connections_max.load(Ordering::Relaxed));
             add("blocked_clients", &blocked);
             add("tracking_clients", &redis.tracking.counts().clients);
             add("clients_in_timeout_table", &0);
@@ -139,7 +139,7 @@ fn fields(section: &str, server: &Server, tx: &mut Transaction<'_>, stats: &Stat
             );
             add("total_net_input_bytes", &traffic.input_bytes.load(Ordering::Relaxed));
             add("total_net_output_bytes", &traffic.output_bytes.load(Ordering::Relaxed));
-            add("rejected_connections", &0);
+            add("rejected_connections", &server.metrics.refused());
             add("total_error_replies", &redis.calls.errors().iter().map(|(_, count)| count).sum::<u64>());
             add("expired_keys", &traffic.expired_keys.load(Ordering::Relaxed));
             add("evicted_keys", &0);

@@ -58,6 +58,7 @@ mod exec;
 mod expired;
 mod expiry;
 mod families;
+mod housekeeping;
 mod info;
 mod invalidation;
 mod misses;
@@ -79,6 +80,7 @@ mod value;
 
 pub(crate) use connection::run;
 pub(crate) use expired::tell_expired;
+pub(crate) use housekeeping::keep_house;
 
 use clients::Clients;
 use config::Config;

@@ -134,7 +134,7 @@ pub(crate) struct Session {
     pub(crate) may_wait: bool,
     /// What the last command waits for.
     pub(crate) wait: Option<Wait>,
-    /// When the last batch had run.
+    /// When the last batch had run, or a part of a request had come.
     pub(crate) ran_at: Instant,
     /// Room for the keys of a batch.
     pub(crate) warm: WarmKeys,

@@ -109,11 +109,25 @@ fn hasty() -> TestServer {
     TestServer::start(Db::memory().expect("it opens"), options)
 }
 
+/// Pools connect before there is anything to say.
+#[test]
+fn a_silent_client_is_waited_for_unless_idle_ones_are_closed() {
+    let server = hasty();
+    let (mut silent, mut half) = (server.redis(), server.redis());
+    half.write(b"PIN");
+    assert_eq!(half.rest(), "");
+    assert_eq!(silent.run("PING"), "+PONG");
+    let mut early = server.redis();
+    assert_eq!(silent.run("CONFIG SET timeout 1"), "+OK");
+    let mut late = server.redis();
+    assert_eq!((early.rest().as_str(), late.rest().as_str()), ("", ""));
+}
+
 #[test]
 fn half_a_request_is_closed_in_the_end() {
     let server = hasty();
     for half in
-        ["", "GET", "GET /livez HTTP/1.1", "GET /livez HTTP/1.1\r\n", "GET /livez HTTP/1.1\r\nhost: local"]
+        ["GET", "GET /livez HTTP/1.1", "GET /livez HTTP/1.1\r\n", "GET /livez HTTP/1.1\r\nhost: local"]
     {
         let said = answer(&server, half.as_bytes());
         assert!(!said.contains(" 200 "), "{half:?}: {said:?}");
@@ -140,17 +154,62 @@ fn a_client_that_reads_nothing_is_closed_in_the_end() {
 }
 
 #[test]
-fn connections_over_the_bound_wait() {
+fn connections_over_the_bound_are_told_so_in_their_own_language() {
     let options = ServerOptions { connections_max: 1, ..options() };
     let server = TestServer::start(Db::memory().expect("it opens"), options);
     let mut first = server.client();
     assert_eq!(first.send("GET", "/livez", &[], b"").status, 200);
-    let mut second = server.client();
-    second.write(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let refused = server.get("/livez");
+    assert_eq!(refused.problem(), (503, "too_many_connections".to_owned()));
+    assert_eq!((refused.header("connection"), refused.json()["limit"].as_u64()), (Some("close"), Some(1)));
+    let full = "-ERR max number of clients reached\\r\\n";
+    for said in [&b"PING\r\n"[..], b"*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPI", b""] {
+        let mut client = server.redis();
+        client.write(said);
+        assert_eq!(client.rest(), full, "{}", said.escape_ascii());
+    }
+    let mut two = server.client();
+    two.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(two.rest(), b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0b");
     let metrics = first.send("GET", "/metrics", &[], b"");
-    assert!(metrics.text().contains("\norchard_connections_total 1\n"), "{}", metrics.text());
+    for line in ["orchard_connections_total 1", "orchard_connections_refused_total 5"] {
+        assert!(metrics.text().lines().any(|found| found == line), "{}", metrics.text());
+    }
     drop(first);
-    assert_eq!(second.read(false).status, 200);
+    // There is room once the server has seen that the first has gone.
+    while server.redis().run("PING") != "+PONG" {}
+}
+
+#[test]
+fn a_flood_over_the_bound_is_dropped_and_harms_nobody() {
+    let options = ServerOptions { connections_max: 2, ..options() };
+    let server = TestServer::start(Db::memory().expect("it opens"), options);
+    let mut first = server.redis();
+    assert_eq!(first.run("PING"), "+PONG");
+    // Silent ones, so that each is waited for as long as may be.
+    let mut flood = Vec::new();
+    let refused = "rejected_connections:";
+    let count = |info: String| {
+        let (_, behind) = info.split_once(refused).expect("it is there");
+        behind.split('\\').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    };
+    while count(first.run("INFO stats")) < 300 {
+        flood.push(server.redis());
+    }
+    assert_eq!(first.run("CONFIG GET maxclients"), "[\"maxclients\", \"2\"]");
+    assert_eq!(first.run("CONFIG SET maxclients 1000"), "+OK");
+    assert_eq!(first.run("CONFIG GET maxclients"), "[\"maxclients\", \"1000\"]");
+    assert_eq!(server.redis().run("PING"), "+PONG", "there is room now");
+    let failed = "-ERR CONFIG SET failed (possibly related to argument 'maxclients') -";
+    for wrong in ["0", "4294967296"] {
+        let said = first.run(&format!("CONFIG SET maxclients {wrong}"));
+        assert_eq!(said, format!("{failed} argument must be between 1 and 4294967295 inclusive"));
+    }
+    let said = first.run("CONFIG SET maxclients 4294967295");
+    let impossible = format!(
+        "{failed} The operating system is not able to handle the specified number of clients, try with "
+    );
+    assert!(said.starts_with(&impossible), "{said}");
 }
 
 #[test]

@@ -134,6 +134,34 @@ fn who_leaves_too_much_lying_is_cut_at_the_limits_that_were_set() {
 }
 
 #[test]
+fn who_is_idle_for_too_long_is_closed() {
+    let server = TestServer::memory();
+    let mut client = server.redis();
+    assert_eq!(client.run("CONFIG GET t*e*out*"), "[\"timeout\", \"0\"]");
+    let mut half = server.redis();
+    half.write(b"*2\r\n$3\r\nGET\r\n$1");
+    let mut listener = server.redis();
+    assert_eq!(listener.run("SUBSCRIBE news"), "[\"subscribe\", \"news\", :1]");
+    let mut waiting = server.redis();
+    waiting.write(&request(&["BLPOP", "queue", "0"]));
+    let failed = "-ERR CONFIG SET failed (possibly related to argument 'timeout') - argument";
+    assert_eq!(
+        client.run("CONFIG SET timeout -1"),
+        format!("{failed} must be between 0 and 2147483647 inclusive")
+    );
+    assert_eq!(client.run("CONFIG SET timeout soon"), format!("{failed} couldn't be parsed into an integer"));
+    assert_eq!(client.run("CONFIG SET timeout 1"), "+OK");
+    assert_eq!(client.run("CONFIG GET timeout"), "[\"timeout\", \"1\"]");
+    assert_eq!(half.rest(), "", "half a request does not hold a connection");
+    let mut client = server.redis();
+    assert_eq!(client.run("CONFIG SET timeout 0"), "+OK");
+    assert_eq!(client.run("RPUSH queue apple"), ":1");
+    assert_eq!(waiting.read(), "[\"queue\", \"apple\"]");
+    assert_eq!(client.run("PUBLISH news hello"), ":1");
+    assert_eq!(listener.read(), "[\"message\", \"news\", \"hello\"]");
+}
+
+#[test]
 fn what_breaks_the_protocol_is_told_and_closed() {
     let server = TestServer::memory();
     for (bytes, error) in [

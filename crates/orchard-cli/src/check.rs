@@ -1,7 +1,7 @@
 //! `orchard check`: reads a data directory and writes nothing.
 
 use crate::args::CheckArgs;
-use crate::error::{Result, stdout};
+use crate::error::{CliError, Exit, Result, stdout};
 use crate::settings::process_environment;
 use crate::target::check_directory;
 use crate::units;
@@ -18,8 +18,9 @@ pub fn run(args: &CheckArgs) -> Result<()> {
     let data = data.unwrap_or_else(|| PathBuf::from("./orchard-data"));
     check_directory(&data, false)?;
     let report = orcharddb::verify_directory(&data)?;
+    let damage = if report.manifest_damage.is_some() { "it opens" } else { "no damage" };
     let mut lines = format!(
-        "{}: no damage; {}, {} of keys and values\n",
+        "{}: {damage}; {}, {} of keys and values\n",
         data.display(),
         units::format_entries(report.entries),
         units::format_size(report.key_bytes + report.value_bytes)
@@ -30,5 +31,12 @@ pub fn run(args: &CheckArgs) -> Result<()> {
              acknowledged. The next open leaves it out.\n"
         ));
     }
-    io::stdout().write_all(lines.as_bytes()).map_err(stdout)
+    io::stdout().write_all(lines.as_bytes()).map_err(stdout)?;
+    match report.manifest_damage {
+        None => Ok(()),
+        Some(damage) => {
+            let message = format!("{damage}. Its other copy is whole: the next open writes both anew.");
+            Err(CliError::new(Exit::Corruption, message))
+        }
+    }
 }

@@ -60,6 +60,9 @@ fn open(settings: &Settings) -> Result<Db> {
         Some(path) => {
             let db = options.open(path)?;
             tracing::info!(data = %path.display(), entries = db.stats().entries, "opened");
+            if let Some(damage) = db.engine().manifest_damage() {
+                tracing::warn!("{damage}; its other copy was whole, and both are written anew");
+            }
             Ok(db)
         }
         None => {

@@ -54,11 +54,9 @@ fn damage_in_a_segment_is_exit_code_5_and_named() {
 fn damage_in_the_manifest_is_exit_code_5_for_every_command() {
     let scratch = Scratch::new();
     with_segment(&scratch.path("data"));
-    let manifest = scratch.path("data").join("MANIFEST");
-    let mut bytes = fs::read(&manifest).expect("readable");
-    let position = bytes.len() / 2;
-    bytes[position] ^= 0x01;
-    fs::write(&manifest, bytes).expect("writable");
+    for copy in ["MANIFEST", "MANIFEST.copy"] {
+        flip_in_the_middle(&scratch.path("data").join(copy));
+    }
     for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["check"], &["get", "k1"], &["export", "-"]] {
         let data = scratch.at("data");
         let stderr = run(command.iter().copied().chain(["--data", &data])).failed(5);
@@ -66,11 +64,34 @@ fn damage_in_the_manifest_is_exit_code_5_for_every_command() {
     }
 }
 
+fn flip_in_the_middle(path: &Path) {
+    let mut bytes = fs::read(path).expect("readable");
+    let position = bytes.len() / 2;
+    bytes[position] ^= 0x01;
+    fs::write(path, bytes).expect("writable");
+}
+
+#[test]
+fn damage_in_one_copy_of_the_manifest_is_told_and_mended() {
+    let scratch = Scratch::new();
+    with_segment(&scratch.path("data"));
+    let data = scratch.at("data");
+    for copy in ["MANIFEST", "MANIFEST.copy"] {
+        flip_in_the_middle(&scratch.path("data").join(copy));
+        let stderr = run(["check", "--data", &data]).failed(5);
+        assert!(stderr.contains(&format!("{copy} is damaged at byte ")), "{stderr}");
+        assert_eq!(run(["get", "k7", "--data", &data]).fine(), "v".repeat(100));
+        assert!(run(["check", "--data", &data]).fine().contains("1001 entries"));
+    }
+}
+
 #[test]
 fn a_lost_manifest_is_damage_and_not_a_new_database() {
     let scratch = Scratch::new();
     with_segment(&scratch.path("data"));
-    fs::remove_file(scratch.path("data").join("MANIFEST")).expect("removable");
+    for copy in ["MANIFEST", "MANIFEST.copy"] {
+        fs::remove_file(scratch.path("data").join(copy)).expect("removable");
+    }
     for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["check"], &["put", "k", "v"]] {
         let data = scratch.at("data");
         let stderr = run(command.iter().copied().chain(["--data", &data])).failed(5);
@@ -186,7 +207,9 @@ fn repair_saves_what_can_be_read_and_names_what_cannot() {
     let middle = bytes.len() / 3;
     bytes[middle] ^= 0x10;
     fs::write(&segment, bytes).expect("writable");
-    fs::remove_file(scratch.path("data").join("MANIFEST")).expect("removable");
+    for copy in ["MANIFEST", "MANIFEST.copy"] {
+        fs::remove_file(scratch.path("data").join(copy)).expect("removable");
+    }
     let before = files_of(&scratch.path("data"));
     let outcome = run(["repair", &data, "--into", &scratch.at("part")]);
     let stdout = outcome.stdout.clone();

@@ -13,7 +13,7 @@ use crate::error::{CommitError, StorageError};
 use crate::manifest::Manifest;
 use crate::mutants::{self, Mutant};
 use crate::retention;
-use crate::segment::{EntryKind, Segment, SegmentEntry, SegmentWriter};
+use crate::segment::{EntryKind, Segment, SegmentEntry, SegmentMeta, SegmentWriter};
 use crate::snapshot::SnapshotPin;
 use crate::wal::log::{FileLog, LogError, OldLogFile};
 use orchard_map::Version;
@@ -183,9 +183,7 @@ impl Engine {
             None
         } else {
             let meta = writer.finish().map_err(commit_error)?;
-            let segment = Segment::open(&self.env.disk, self.database, &meta).map_err(commit_error)?;
-            segment.verify().map_err(commit_error)?;
-            Some(segment)
+            Some(self.read_back(&meta)?)
         };
         if mutants::enabled(Mutant::LogRetiredEarly) {
             self.retire_log(first_log, &[]);
@@ -357,6 +355,15 @@ impl Engine {
         }
     }
 
+    /// Opens a segment that was just written and reads all of it: what it replaces may go only if it is good.
+    fn read_back(&self, meta: &SegmentMeta) -> Result<Arc<Segment>, CommitError> {
+        let segment = Segment::open(&self.env.disk, self.database, meta).map_err(commit_error)?;
+        if !mutants::enabled(Mutant::SegmentNotReadBack) {
+            segment.verify().map_err(commit_error)?;
+        }
+        Ok(segment)
+    }
+
     fn take_segment_number(&self) -> u64 {
         let mut manifest = self.manifest.lock();
         let number = manifest.next_segment;
@@ -412,9 +419,7 @@ impl Engine {
         let segment = match &outcome.segment {
             Some(meta) => {
                 debug_assert_eq!(meta.number, number);
-                let segment = Segment::open(&self.env.disk, self.database, meta).map_err(commit_error)?;
-                segment.verify().map_err(commit_error)?;
-                Some(segment)
+                Some(self.read_back(meta)?)
             }
             None => None,
         };

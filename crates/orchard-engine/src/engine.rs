@@ -170,6 +170,7 @@ pub struct Engine {
     pub(crate) collection_ids: Mutex<CollectionIds>,
     pub(crate) erase_resume: Mutex<Option<EraseAt>>,
     pub(crate) has_log: bool,
+    pub(crate) manifest_damage: Option<String>,
     pub(crate) _lock: Option<Box<dyn DiskLock>>,
 }
 
@@ -203,6 +204,11 @@ impl Engine {
         drop(log);
         self.progress.wake();
         result
+    }
+
+    /// What was wrong with the manifest, if the open had to read its second copy. Both are written anew since.
+    pub fn manifest_damage(&self) -> Option<&str> {
+        self.manifest_damage.as_deref()
     }
 
     /// The wall time of the machine.

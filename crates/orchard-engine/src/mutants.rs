@@ -29,11 +29,15 @@ pub enum Mutant {
     LogRetiredEarly = 11,
     /// A checkpoint does not erase the ranges deleted before it, and lets the log go that tells of them.
     RangeTombstoneNotPersisted = 12,
+    /// The second copy of the manifest stays what it was when the database was made.
+    ManifestCopyStale = 13,
+    /// A new segment is not read back before the log goes that it stands for.
+    SegmentNotReadBack = 14,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 12] = [
+    pub const ALL: [Mutant; 14] = [
         Mutant::LogNotSynced,
         Mutant::LogDirectoryNotSynced,
         Mutant::StaleFrameAccepted,
@@ -46,6 +50,8 @@ impl Mutant {
         Mutant::TombstoneDroppedEarly,
         Mutant::LogRetiredEarly,
         Mutant::RangeTombstoneNotPersisted,
+        Mutant::ManifestCopyStale,
+        Mutant::SegmentNotReadBack,
     ];
 }
 

@@ -12,7 +12,7 @@ use crate::expiry::ExpiryIndex;
 use crate::format::DatabaseId;
 use crate::load;
 use crate::log_clock::LogClock;
-use crate::manifest::{self, CleanEnd, Manifest};
+use crate::manifest::{self, CleanEnd, Loaded, Manifest};
 use crate::mutants::{self, Mutant};
 use crate::progress::Progress;
 use crate::ranges::Ranges;
@@ -150,7 +150,11 @@ pub(crate) fn open(env: Env, options: EngineOptions) -> Result<Engine, OpenError
     disk.create_dir(segment::DIRECTORY).map_err(StorageError::io(segment::DIRECTORY))?;
     let lock = disk.lock(LOCK).map_err(|error| lock_error(disk, error))?;
     match Manifest::load(disk)? {
-        Some(manifest) => open_existing(env, options, manifest, lock),
+        Some(Loaded { manifest, damage }) => {
+            let mut engine = open_existing(env, options, manifest, lock)?;
+            engine.manifest_damage = damage.map(|error| error.to_string());
+            Ok(engine)
+        }
         None => create(env, options, lock),
     }
 }
@@ -396,12 +400,13 @@ fn remove_strays(env: &Env, manifest: &Manifest) -> Result<(), StorageError> {
             env.disk.remove(&path).map_err(StorageError::io(path))?;
         }
     }
-    match env.disk.remove(manifest::PATH_NEW) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(StorageError::Io { file: manifest::PATH_NEW.into(), source })
+    for path in [manifest::PATH_NEW, manifest::PATH_COPY_NEW] {
+        match env.disk.remove(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed.map_err(StorageError::io(path))?,
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 fn replay_group(
@@ -555,6 +560,7 @@ fn assemble(
         options,
         collection_ids: Mutex::new(CollectionIds::starting_at(next_index)),
         erase_resume: Mutex::new(None),
+        manifest_damage: None,
         _lock: lock,
     }
 }

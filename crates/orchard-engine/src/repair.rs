@@ -2,7 +2,7 @@
 //!
 //! - The damaged directory is only read. What verifies goes into a new one: a database with an id of its own, the same
 //!   versionstamps, and no history.
-//! - With a readable manifest the segments and log files that it names are read, without one all that are there.
+//! - With one readable copy of the manifest the segments and log files that it names are read, without one all that are there.
 //! - Everything that could not be read is told. What follows from a loss is not guessed: an older version of a key may take
 //!   the place of a lost one, a key whose delete was lost may be back, and a sum that was added to a lost number counts from
 //!   nothing.
@@ -83,7 +83,8 @@ pub fn repair(from: &Env, into: &Env, options: &EngineOptions) -> Result<RepairR
     let disk = from.disk.as_ref();
     let _lock = disk.lock_existing(LOCK).map_err(|error| recovery::lock_error(disk, error))?;
     let mut lost = Vec::new();
-    let known = or_lost(Manifest::load(disk), &mut lost)?.flatten();
+    // With one of its two copies nothing is lost.
+    let known = or_lost(Manifest::load(disk), &mut lost)?.flatten().map(|loaded| loaded.manifest);
     let mut next = match &known {
         Some(manifest) => manifest.clone(),
         None => {

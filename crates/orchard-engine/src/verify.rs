@@ -1,11 +1,11 @@
 //! Looking at a data directory without a change to a byte of it: `orchard check`.
 //!
 //! It does what opening does (so what it finds fine opens), reads every segment whole besides, and stops at the first
-//! damage. Log files that stay for the feed alone are not read. The directory is locked meanwhile.
+//! damage, but for that of one of the manifest's two copies. Log files that stay for the feed alone are not read. The directory is locked meanwhile.
 
 use crate::engine::EngineOptions;
 use crate::error::OpenError;
-use crate::manifest::Manifest;
+use crate::manifest::{self, Loaded, Manifest};
 use crate::recovery::{self, LOCK};
 use crate::segment::Segment;
 use crate::wal::log::log_path;
@@ -20,7 +20,7 @@ pub struct FilePlace {
     pub offset_bytes: u64,
 }
 
-/// What a directory without damage holds.
+/// What a directory that opens holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Report {
     /// Entries of all spaces, those of the system included.
@@ -36,6 +36,8 @@ pub struct Report {
     /// Where bytes begin that were written but are no whole group, and that no later group proves to have been durable:
     /// the next open leaves them out. They were never acknowledged.
     pub torn_tail: Option<FilePlace>,
+    /// What is wrong with one copy of the manifest. The other one serves, and the next open writes both anew.
+    pub manifest_damage: Option<String>,
 }
 
 /// Verifies manifest, segments and log of a directory; writes nothing, not even into the lock file.
@@ -45,10 +47,14 @@ pub struct Report {
 pub fn verify_directory(env: &Env, options: &EngineOptions) -> Result<Report, OpenError> {
     let disk = env.disk.as_ref();
     let _lock = disk.lock_existing(LOCK).map_err(|error| recovery::lock_error(disk, error))?;
-    let Some(manifest) = Manifest::load(disk)? else {
+    let Some(Loaded { manifest, damage }) = Manifest::load(disk)? else {
         // Fine if it is what a crash leaves of a database that was about to be made.
         recovery::unfinished_creation(disk)?;
         return Ok(Report::default());
+    };
+    let damage = match damage {
+        None => manifest::damage_of_copy(disk)?,
+        damage => damage,
     };
     for meta in &manifest.segments {
         Segment::open(&env.disk, manifest.database, meta)?.verify()?;
@@ -69,5 +75,6 @@ pub fn verify_directory(env: &Env, options: &EngineOptions) -> Result<Report, Op
         segments: manifest.segments.len() as u64,
         log_files: end.old.len() as u64 + 1,
         torn_tail,
+        manifest_damage: damage.map(|error| error.to_string()),
     })
 }

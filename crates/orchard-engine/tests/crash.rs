@@ -21,6 +21,8 @@ use std::sync::Arc;
 type State = BTreeMap<Vec<u8>, Vec<u8>>;
 
 const MERGE_STEP: usize = 40;
+/// Where a manifest's body begins. Of its header a byte is the format's version, and a flip there is a newer format.
+const HEADER_SIZE_BYTES: u64 = 64;
 
 fn options(durability: Durability) -> EngineOptions {
     EngineOptions {
@@ -208,6 +210,12 @@ fn crash_everywhere(durability: Durability) {
             let what = format!("crash at change {at} of {changes}, {style:?} {seed}");
             check(&disk.image(style, seed), durability, &run, at_least, &what);
         }
+        // The manifest rots besides: its second copy is as good.
+        let image = disk.image(CrashStyle::Random, at);
+        if image.flip("MANIFEST", at % 300, 1 << (at % 8)) && at % 300 >= HEADER_SIZE_BYTES {
+            let what = format!("crash at change {at} of {changes}, and a bit of the manifest flips");
+            check(&image, durability, &run, at_least, &what);
+        }
         if durability == Durability::Os {
             let what = format!("process killed at change {at} of {changes}");
             check(&disk.kill(), durability, &run, run.acknowledged, &what);
@@ -223,6 +231,41 @@ fn a_crash_at_every_call_loses_nothing_acknowledged() {
 #[test]
 fn below_fsync_a_crash_leaves_a_prefix_and_a_kill_loses_nothing() {
     crash_everywhere(Durability::Os);
+}
+
+/// A checkpoint with one write gone wrong, any of them: what it was to replace stays, or what is damaged is a log file,
+/// and it is named.
+fn checkpoint_with_spoilt_write(number: u64) -> bool {
+    let disk = FaultDisk::new(5);
+    let engine = open(&disk, Durability::Fsync).expect("an empty disk opens");
+    let mut run = Run { states: vec![State::new()], acknowledged: 0, newest: Versionstamp::ZERO };
+    let many: Vec<_> = (0..40u8).map(|number| (vec![b'k', number], Some(vec![number; 400]))).collect();
+    run.submit(&engine, &many).expect("taken");
+    engine.log_step().expect("durable");
+    disk.set_plan(FaultPlan { spoil_write: Some(disk.calls() + number), ..FaultPlan::default() });
+    let before = disk.calls();
+    match engine.checkpoint() {
+        Ok(_) => {}
+        Err(CommitError::Storage(error)) if matches!(*error, StorageError::Corrupt(_)) => {}
+        Err(error) => panic!("spoilt call {number}: {error}"),
+    }
+    let is_within = disk.calls() - before >= number;
+    disk.set_plan(FaultPlan::default());
+    drop(engine);
+    match open(&disk.crash(CrashStyle::LoseAll), Durability::Fsync) {
+        Ok(engine) => assert_eq!(Some(&state_of(&engine)), run.states.last(), "spoilt call {number}"),
+        Err(OpenError::Storage(StorageError::Corrupt(damage))) => {
+            assert!(damage.file.starts_with("wal/"), "spoilt call {number}: {damage}");
+        }
+        Err(error) => panic!("spoilt call {number}: {error}"),
+    }
+    is_within
+}
+
+#[test]
+fn a_spoilt_write_of_a_checkpoint_replaces_nothing_good() {
+    let calls = (1..).take_while(|number| checkpoint_with_spoilt_write(*number)).count();
+    assert!(calls > 10, "a checkpoint has more than {calls} calls");
 }
 
 #[test]
@@ -376,7 +419,8 @@ fn a_deleted_range_stays_deleted_behind_a_checkpoint() {
 #[test]
 fn each_known_bug_is_caught() {
     use orchard_engine::mutants::{self, Mutant};
-    let checks: [(&str, fn()); 6] = [
+    let checks: [(&str, fn()); 7] = [
+        ("a spoilt write", a_spoilt_write_of_a_checkpoint_replaces_nothing_good),
         ("partial merge", a_merge_of_new_segments_keeps_the_tombstones_that_older_ones_need),
         ("a deleted range", a_deleted_range_stays_deleted_behind_a_checkpoint),
         ("a refusal waits", a_refusal_waits_for_what_it_rests_on),

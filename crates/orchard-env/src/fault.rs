@@ -212,6 +212,14 @@ impl State {
     fn write(&mut self, id: u64, path: &str, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
         let fate = self.begin(CallKind::Write, path, offset_bytes, bytes)?;
         let available_bytes = self.available_bytes();
+        let mut spoilt = Vec::new();
+        let mut bytes = bytes;
+        if self.plan.spoil_write == Some(self.calls) {
+            spoilt.extend_from_slice(bytes);
+            let middle = spoilt.len() / 2;
+            spoilt.iter_mut().skip(middle).take(1).for_each(|byte| *byte ^= 1);
+            bytes = &spoilt;
+        }
         let part = match fate {
             Fate::Work => bytes.len(),
             Fate::Crash if self.random.below(2) == 0 => bytes.len(),

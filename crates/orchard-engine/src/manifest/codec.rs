@@ -114,9 +114,14 @@ fn segment_numbers(segment: &SegmentMeta) -> [u64; SEGMENT_NUMBERS] {
 /// # Errors
 /// Damage, or a newer format.
 pub fn decode(bytes: &[u8]) -> Result<Manifest, StorageError> {
-    let header = FileHeader::decode(PATH, bytes, FileKind::Manifest, None, 0)?;
+    decode_at(PATH, bytes)
+}
+
+/// [`decode`] of the file `path`, which errors name.
+pub(super) fn decode_at(path: &str, bytes: &[u8]) -> Result<Manifest, StorageError> {
+    let header = FileHeader::decode(path, bytes, FileKind::Manifest, None, 0)?;
     let body_start = HEADER_SIZE_BYTES + 8;
-    let corrupt = |offset: usize, detail: &str| StorageError::corrupt(PATH, offset as u64, detail);
+    let corrupt = |offset: usize, detail: &str| StorageError::corrupt(path, offset as u64, detail);
     let tail = bytes.get(HEADER_SIZE_BYTES..).unwrap_or_default();
     let length = read_u64(tail).ok_or_else(|| corrupt(HEADER_SIZE_BYTES, "the file ends before its body"))?;
     let (sealed, sum) = usize::try_from(length)
@@ -141,9 +146,9 @@ pub fn decode(bytes: &[u8]) -> Result<Manifest, StorageError> {
     let at = body_start + (body.len() - fields.rest.len());
     match parsed {
         Ok(manifest) if fields.rest.is_empty() => Ok(Manifest { database: header.database, ..manifest }),
-        Ok(_) => Err(StorageError::newer(PATH, format!("unknown fields, at byte {at}"))),
+        Ok(_) => Err(StorageError::newer(path, format!("unknown fields, at byte {at}"))),
         Err(Bad::Corrupt(detail)) => Err(corrupt(at, detail)),
-        Err(Bad::Newer(detail)) => Err(StorageError::newer(PATH, format!("{detail}, at byte {at}"))),
+        Err(Bad::Newer(detail)) => Err(StorageError::newer(path, format!("{detail}, at byte {at}"))),
     }
 }
 

@@ -71,6 +71,13 @@ fn old_log_file(n: &[u64]) -> OldLogFile {
     OldLogFile { number: n[0], size_bytes: n[1], end }
 }
 
+/// The manifest, of which nothing is damaged.
+fn whole(disk: &FaultDisk) -> Manifest {
+    let loaded = Manifest::load(disk).expect("never torn").expect("never gone");
+    assert!(loaded.damage.is_none(), "{:?}", loaded.damage);
+    loaded.manifest
+}
+
 fn assert_corrupt(result: Result<Manifest, StorageError>, what: &str) {
     match result {
         Err(StorageError::Corrupt(corruption)) => assert_eq!(corruption.file, PATH),
@@ -94,10 +101,10 @@ proptest! {
     #[test]
     fn what_is_stored_is_loaded(manifest in manifests()) {
         let disk = FaultDisk::new(1);
-        prop_assert_eq!(Manifest::load(&disk).expect("reads"), None);
+        prop_assert!(Manifest::load(&disk).expect("reads").is_none());
         manifest.store(&disk).expect("no faults");
-        prop_assert_eq!(Manifest::load(&disk).expect("reads"), Some(manifest));
-        prop_assert_eq!(disk.files().len(), 1);
+        prop_assert_eq!(whole(&disk), manifest);
+        prop_assert_eq!(disk.files().len(), 2);
     }
 
     #[test]
@@ -181,23 +188,29 @@ fn a_crash_at_every_call_leaves_the_old_one_or_the_new_one() {
         let before = fault.changes();
         fault.set_plan(FaultPlan { crash_at_change: Some(before + crash_at), ..FaultPlan::default() });
         let stored = new.store(&fault);
-        let whole = !fault.is_dead();
+        let is_done = !fault.is_dead();
         for style in [CrashStyle::LoseAll, CrashStyle::KeepAll, CrashStyle::Random] {
             for seed in 0..30 {
                 let image = fault.image(style, seed);
-                let found = Manifest::load(&image).expect("never torn").expect("never gone");
+                let found = whole(&image);
                 if stored.is_ok() {
                     assert_eq!(found, new);
                 } else {
                     assert!(found == old || found == new, "call {crash_at}");
                 }
+                // And the same if the first copy is damaged, or cannot be read.
+                assert!(image.flip(PATH, 70, 1));
+                let loaded = Manifest::load(&image).expect("the second serves").expect("there");
+                let second = Manifest { reserved_index: sample().reserved_index, ..loaded.manifest };
+                assert!(loaded.damage.is_some());
+                assert!(second == new || (second == old && stored.is_err()), "call {crash_at}");
                 // The next one is not in the way of what the crash left.
                 Manifest { sequence: 9, ..new.clone() }.store(&image).expect("no faults");
-                assert_eq!(Manifest::load(&image).expect("reads").map(|manifest| manifest.sequence), Some(9));
+                assert_eq!(whole(&image).sequence, 9);
             }
         }
-        assert_eq!(stored.is_ok(), whole);
-        if whole {
+        assert_eq!(stored.is_ok(), is_done);
+        if is_done {
             assert!(crash_at > 5, "the workload has more calls than that");
             break;
         }
@@ -209,9 +222,74 @@ fn a_torn_new_manifest_is_ignored() {
     let disk = FaultDisk::new(1);
     let torn = disk.open(PATH_NEW, OpenMode::Create).expect("creates");
     torn.write_all_at(0, &codec::encode(&sample())[..70]).expect("writes");
-    assert_eq!(Manifest::load(&disk).expect("reads"), None);
+    assert!(Manifest::load(&disk).expect("reads").is_none());
     sample().store(&disk).expect("no faults");
-    assert_eq!(Manifest::load(&disk).expect("reads"), Some(sample()));
+    assert_eq!(whole(&disk), sample());
+}
+
+#[test]
+fn one_copy_is_enough_and_without_any_the_first_is_named() {
+    let stored = || {
+        let disk = FaultDisk::new(1);
+        sample().store(&disk).expect("no faults");
+        disk
+    };
+    let damage = |disk: &FaultDisk| {
+        let loaded = Manifest::load(disk).expect("reads").expect("there");
+        // Who cannot read the newest reservation stays far from it.
+        assert_eq!(loaded.manifest.reserved_index, sample().reserved_index + RESERVED_AHEAD);
+        loaded.damage.expect("the first copy is damaged").to_string()
+    };
+
+    let disk = stored();
+    assert!(disk.flip(PATH, 80, 1));
+    assert!(damage(&disk).contains("MANIFEST is damaged at byte 64"));
+    assert!(disk.flip(PATH_COPY, 80, 1));
+    match Manifest::load(&disk) {
+        Err(StorageError::Corrupt(found)) => {
+            assert_eq!((found.file.as_str(), found.offset_bytes), (PATH, 64));
+            assert!(found.detail.contains("MANIFEST.copy is damaged at byte 64"), "{found}");
+        }
+        other => panic!("{other:?}"),
+    }
+
+    let disk = stored();
+    disk.remove(PATH).expect("removable");
+    assert!(damage(&disk).contains("missing"));
+    assert!(disk.flip(PATH_COPY, 80, 1));
+    assert!(matches!(Manifest::load(&disk), Err(StorageError::Corrupt(found)) if found.file == PATH_COPY));
+
+    let disk = stored();
+    let failure = orchard_env::fault::Failure::Io;
+    disk.set_plan(FaultPlan { fail_call: Some((disk.calls() + 2, failure)), ..FaultPlan::default() });
+    assert!(damage(&disk).contains(PATH), "a sector that cannot be read");
+
+    let disk = stored();
+    assert!(disk.flip(PATH_COPY, 80, 1));
+    assert_eq!(whole(&disk), sample(), "nobody looks at the second while the first is whole");
+    assert!(damage_of_copy(&disk).expect("reads").is_some());
+}
+
+/// What is not on the disk as it was written does not take the place of what is.
+#[test]
+fn a_manifest_that_reads_otherwise_than_it_was_written_is_not_taken() {
+    let disk = FaultDisk::new(1);
+    sample().store(&disk).expect("no faults");
+    let calls = disk.calls();
+    Manifest { sequence: 4, ..sample() }.store(&disk).expect("no faults");
+    for call in calls + 1..=disk.calls() {
+        let disk = FaultDisk::new(1);
+        sample().store(&disk).expect("no faults");
+        disk.set_plan(FaultPlan { spoil_write: Some(call), ..FaultPlan::default() });
+        match (Manifest { sequence: 4, ..sample() }).store(&disk) {
+            Ok(()) => assert_eq!(whole(&disk).sequence, 4, "call {call}"),
+            Err(StorageError::Corrupt(found)) => {
+                assert!(found.file.ends_with(".new"), "{found}");
+                assert_eq!(whole(&disk), sample(), "call {call}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// The bytes of format version 1 never change, and this file of it is read for ever.

@@ -11,6 +11,8 @@ pub struct FaultPlan {
     pub fail_call: Option<(u64, Failure)>,
     /// This sync, of a file or a directory, fails with EIO.
     pub fail_sync: Option<u64>,
+    /// This call, if it writes, puts one wrong bit on the medium and says nothing.
+    pub spoil_write: Option<u64>,
     /// The power fails in the middle of this call, counting only calls that change something (a crash at a read
     /// leaves the same image as one at the change before it). That call and all later ones fail.
     pub crash_at_change: Option<u64>,

@@ -300,3 +300,15 @@ proptest! {
         prop_assert_eq!(run(), run());
     }
 }
+
+#[test]
+fn a_spoilt_write_has_one_wrong_bit_and_says_nothing() {
+    let disk = FaultDisk::new(1);
+    let file = write(&disk, "a", b"right");
+    disk.set_plan(FaultPlan { spoil_write: Some(disk.calls() + 1), ..FaultPlan::default() });
+    file.write_all_at(0, b"wrong").expect("it says nothing");
+    file.write_all_at(5, b"right").expect("writes");
+    let bytes = disk.read_file("a").expect("there");
+    let bits: u32 = bytes.iter().zip(b"wrongright").map(|(found, given)| (found ^ given).count_ones()).sum();
+    assert_eq!((bytes.len(), bits), (10, 1));
+}

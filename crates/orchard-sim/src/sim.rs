@@ -46,6 +46,8 @@ impl std::fmt::Display for Failure {
 pub struct Summary {
     pub trace_hash: u64,
     pub submitted: u64,
+    /// Commits that went straight into the open group.
+    pub direct: u64,
     pub acknowledged: u64,
     pub refused: u64,
     pub reads: u64,
@@ -61,12 +63,15 @@ pub struct Summary {
     pub merges: u64,
     pub evictions: u64,
     pub loads: u64,
+    /// Bits of one copy of the manifest that flipped between an end and a beginning.
+    pub rotten_manifests: u64,
 }
 
 impl std::ops::AddAssign<&Summary> for Summary {
     fn add_assign(&mut self, other: &Summary) {
         self.trace_hash = self.trace_hash.rotate_left(7) ^ other.trace_hash;
         self.submitted += other.submitted;
+        self.direct += other.direct;
         self.acknowledged += other.acknowledged;
         self.refused += other.refused;
         self.reads += other.reads;
@@ -82,6 +87,7 @@ impl std::ops::AddAssign<&Summary> for Summary {
         self.merges += other.merges;
         self.evictions += other.evictions;
         self.loads += other.loads;
+        self.rotten_manifests += other.rotten_manifests;
     }
 }
 
@@ -106,6 +112,7 @@ macro_rules! ensure {
 
 mod commits;
 mod crashes;
+mod directs;
 mod jobs;
 mod reads;
 
@@ -354,7 +361,8 @@ impl Simulation {
         }
         match self.random.below(100) {
             0..=2 => self.erase(),
-            3..=36 => self.submit(),
+            3..=27 => self.submit(),
+            28..=36 => self.submit_run(),
             37..=39 => self.submit_exclusive(),
             40..=57 => self.log_step(),
             58..=59 => self.want_durable(),

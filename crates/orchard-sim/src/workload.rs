@@ -31,6 +31,15 @@ pub struct Style {
     pub collections_percent: u64,
 }
 
+/// A commit that is no more than a few writes.
+#[derive(Clone, Debug)]
+pub enum Small {
+    /// Sets and deletes.
+    Plain(Vec<Mutation>),
+    /// An element of a collection is set, or taken away if it is there and not the last; the header counts.
+    Element { space: SpaceId, key: Key, number: u64, removes: bool },
+}
+
 /// The commits of one run.
 pub struct Workload {
     pub style: Style,
@@ -222,6 +231,38 @@ impl Workload {
         commit
     }
 
+    /// What one command of a pipeline writes.
+    pub fn small(&self, random: &SeededRandom, now: UnixMillis) -> Small {
+        let (space, key) = (self.style.space(random), self.style.key(random));
+        if random.below(100) < self.style.collections_percent {
+            let (number, removes) = (random.below(16), random.below(3) == 0);
+            return Small::Element { space, key, number, removes };
+        }
+        let mut places = vec![(space, key)];
+        for _ in 0..random.below(3) {
+            let place = (self.style.space(random), self.style.key(random));
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        let mutation = |(space, key)| {
+            let operation = match random.below(4) {
+                0 => Operation::Delete,
+                _ => {
+                    Operation::Set { value: self.style.value(random), expiry: self.style.expiry(random, now) }
+                }
+            };
+            Mutation { space, key, operation }
+        };
+        Small::Plain(places.into_iter().map(mutation).collect())
+    }
+
+    /// The key of a collection's element.
+    pub fn element(id: CollectionId, number: u64) -> Key {
+        let flat = [id.as_ref(), format!("element {number}").as_bytes()].concat();
+        Key::new(flat).unwrap_or_default()
+    }
+
     /// A commit that changes one collection as a client of it would: elements and header together, if the header is still
     /// the one that the client has read. `new_id` for a new collection.
     pub fn collection_commit(
@@ -240,10 +281,7 @@ impl Workload {
             Some((CollectionId::of_value(value.value_type, &value.data)?, value.clone()))
         });
         let set = |value| Operation::Set { value, expiry: Expiry::Keep };
-        let element = |id: CollectionId, number: u64| {
-            let flat = [id.as_ref(), format!("element {number}").as_bytes()].concat();
-            Key::new(flat).unwrap_or_default()
-        };
+        let element = Workload::element;
         let Some((id, header_value)) = known else {
             let count = 1 + random.below(12);
             let elements = (0..count).fold(commit, |commit, number| {
@@ -324,7 +362,7 @@ impl Workload {
 }
 
 /// The header of a collection of `count` elements.
-fn header(id: CollectionId, count: u64) -> Value {
+pub fn header(id: CollectionId, count: u64) -> Value {
     let data = [&[1], id.as_ref(), &count.to_le_bytes()].concat();
     Value::new(ValueType::Set, data)
 }

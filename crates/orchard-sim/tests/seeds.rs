@@ -17,6 +17,7 @@ fn hundreds_of_seeds_keep_every_promise() {
     let much = all.acknowledged > 10_000 && all.refused > 5_000 && all.reads > 10_000;
     assert!(much && all.crashes > 500 && all.kills > 200 && all.restarts > 200, "{all:?}");
     assert!(all.poisoned > 20 && all.full > 3, "{all:?}");
+    assert!(all.direct > 10_000 && all.rotten_manifests > 200, "{all:?}");
 }
 
 #[test]

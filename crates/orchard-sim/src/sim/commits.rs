@@ -26,8 +26,13 @@ impl Simulation {
 
     /// Holds the outcome of a commit against the truth.
     pub(super) fn decided(&mut self, commit: &Commit, submitted: Submitted, started: UnixMillis) -> Step {
-        self.summary.submitted += 1;
         self.look_for_rollback();
+        self.settled(commit, submitted, started)
+    }
+
+    /// The same once it is known that nothing was taken back since the commit was made.
+    pub(super) fn settled(&mut self, commit: &Commit, submitted: Submitted, started: UnixMillis) -> Step {
+        self.summary.submitted += 1;
         match &submitted.outcome {
             Ok(placed) if placed.repeated => {
                 let stamp = Versionstamp::new(self.index_max + 1, 0);

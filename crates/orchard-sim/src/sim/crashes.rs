@@ -1,6 +1,8 @@
 //! Ends by power, kill and failure, and what the next open must find.
 
 use super::*;
+use orchard_engine::format::HEADER_SIZE_BYTES;
+use orchard_engine::manifest;
 
 impl Simulation {
     /// Everything, against the truth.
@@ -142,6 +144,7 @@ impl Simulation {
     /// Opens what the end before has left, perhaps with more mishaps on the way, and finds out what is there: it must be
     /// a prefix of the log that reaches at least to `floor`.
     pub(super) fn recover(&mut self, floor: Versionstamp, by_power: bool) -> Step {
+        self.let_manifest_rot();
         let mut tries = 0;
         while self.weather.crashes && tries < 3 && self.random.below(4) == 0 {
             tries += 1;
@@ -169,6 +172,26 @@ impl Simulation {
         self.truth.truncate(last);
         self.group = (self.index_max, self.truth.time_of(last));
         self.verify()
+    }
+
+    /// A bit of one copy of the manifest flips: the other one must be as good.
+    fn let_manifest_rot(&mut self) {
+        if self.random.below(4) > 0 {
+            return;
+        }
+        let path = pick(&self.random, &[manifest::PATH, manifest::PATH, manifest::PATH_COPY]);
+        let others = [manifest::PATH, manifest::PATH_COPY].into_iter().filter(|other| *other != path);
+        if others.into_iter().any(|other| self.disk.read_file(other).is_none()) {
+            // A crash while the database was made left one name.
+            return;
+        }
+        let Some(length) = self.disk.read_file(path).map(|bytes| bytes.len() as u64) else { return };
+        // A flip in the format's version would make it a newer one.
+        let offset = HEADER_SIZE_BYTES as u64 + self.random.below(length - HEADER_SIZE_BYTES as u64);
+        let mask = 1 << self.random.below(8);
+        self.disk.flip(path, offset, mask);
+        tell!(self, "{path} rots at byte {offset}");
+        self.summary.rotten_manifests += 1;
     }
 
     /// Which prefix of the log the engine has.

@@ -6,18 +6,23 @@
 
 mod data;
 mod machine;
+mod measure;
 mod report;
 mod rows;
 mod store;
 mod stores;
+mod verify;
+mod ycsb;
 
-use rows::{Bench, DISK, ROWS, Row, Size, WRONG_ANSWER, WrongAnswer};
+use measure::{Bench, Size};
+use rows::{DISK, ROWS, Row};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use store::{Level, Result, Store};
+use verify::{WRONG_ANSWER, WrongAnswer};
 
 const USAGE: &str = "\
 usage: orchard-bench-embedded [options]           measure, print a markdown table
@@ -204,7 +209,7 @@ fn measure_here(arguments: &Arguments, store: &'static str, row: &'static Row) -
         let bench = Bench { dir: dir.clone(), size, prepare: no_more };
         return with_store!(store, prepare(&bench, row));
     }
-    let dir = rows::fresh_dir(&arguments.dir)?;
+    let dir = measure::fresh_dir(&arguments.dir)?;
     let prepare_in = {
         let (dir, size) = (dir.clone(), size.clone());
         Box::new(move || {

@@ -18,7 +18,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile, DiskLock, LockError, NoDisk, OpenMode};
 pub use process::{ProcessUsage, allow_open_files};
 pub use random::{Random, SeededRandom, SystemRandom};
-pub use real_disk::RealDisk;
+pub use real_disk::{RealDisk, machine_memory_bytes};
 
 use std::sync::Arc;
 

@@ -184,7 +184,7 @@ impl Disk for RealDisk {
 }
 
 /// The machine's memory, or the limit of the process's cgroup (v2, else v1) if that is less.
-pub(crate) fn machine_memory_bytes() -> u64 {
+pub fn machine_memory_bytes() -> u64 {
     let total = fs::read_to_string("/proc/meminfo")
         .ok()
         .and_then(|text| {

@@ -80,6 +80,8 @@ struct Server {
     /// Most connections at a time.
     connections_max: AtomicUsize,
     redis: redis::RedisShared,
+    /// The machine's memory, or what of it this process may use.
+    machine_memory_bytes: u64,
     /// KiB that large request bodies may still take.
     body_memory_kib: Arc<Semaphore>,
 }
@@ -92,6 +94,7 @@ impl Server {
             db,
             snapshots: Snapshots::new(options.cursor_idle_timeout),
             metrics: Metrics::default(),
+            machine_memory_bytes: orchard_env::machine_memory_bytes(),
             connections_max: AtomicUsize::new(options.connections_max.max(1)),
             body_memory_kib: Arc::new(Semaphore::new(body_memory_kib)),
             options,

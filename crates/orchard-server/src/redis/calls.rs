@@ -1,10 +1,12 @@
-//! How often each command has run, how long it took and how often it failed, for `INFO commandstats` and `errorstats`.
+//! How often each command has run, how long it took and how often it failed, for `INFO commandstats`, `latencystats`
+//! and `errorstats`, and for `LATENCY HISTOGRAM`.
 //!
 //! - A pipeline is timed by its laps: the clock is read when it begins, when commands of another name follow, and at its
 //!   end. So a command's time is that of its neighbours of the same name, divided by their number.
 //! - Time is that of running: the wait for the log, which a pipeline does together, is not in it.
 
 use super::command::{self, Command, NameHasher};
+use super::histogram::Histogram;
 use orchard_wire::resp::{Args, Reply};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
@@ -22,6 +24,7 @@ struct Counters {
     nanos: AtomicU64,
     rejected: AtomicU64,
     failed: AtomicU64,
+    times: Histogram,
 }
 
 /// What is known of one command.
@@ -73,6 +76,15 @@ impl Calls {
         all
     }
 
+    /// How long the runs of each command took that has run, by name.
+    pub(crate) fn times(&self) -> Vec<(&'static str, &Histogram)> {
+        let ran = |counters: &Counters| counters.calls.load(Ordering::Relaxed) > 0;
+        let ran = self.commands.iter().filter(|(_, counters)| ran(counters));
+        let mut times: Vec<_> = ran.map(|(name, counters)| (*name, &counters.times)).collect();
+        times.sort_unstable_by_key(|(name, _)| *name);
+        times
+    }
+
     /// Errors by prefix.
     pub(crate) fn errors(&self) -> Vec<(String, u64)> {
         self.errors.lock().iter().map(|(prefix, count)| (prefix.clone(), *count)).collect()
@@ -84,6 +96,7 @@ impl Calls {
             for counter in [&counters.calls, &counters.nanos, &counters.rejected, &counters.failed] {
                 counter.store(0, Ordering::Relaxed);
             }
+            counters.times.reset();
         }
         self.errors.lock().clear();
     }
@@ -119,8 +132,12 @@ impl Calls {
     /// Adds runs of one command.
     pub(crate) fn add(&self, command: &Command, calls: u64, took: Duration) {
         if let Some(counters) = self.commands.get(command.name) {
+            let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
             counters.calls.fetch_add(calls, Ordering::Relaxed);
-            counters.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            counters.nanos.fetch_add(nanos, Ordering::Relaxed);
+            if let Some(each) = nanos.checked_div(calls) {
+                counters.times.add(each, calls);
+            }
         }
     }
 }

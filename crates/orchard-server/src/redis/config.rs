@@ -87,6 +87,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("io-threads", "1"),
     ("latency-monitor-threshold", "0"),
     ("latency-tracking", "yes"),
+    ("latency-tracking-info-percentiles", "50 99 99.9"),
     ("lazyfree-lazy-user-del", "no"),
     ("lazyfree-lazy-user-flush", "no"),
     ("list-compress-depth", "0"),

@@ -2,11 +2,12 @@
 
 use super::databases;
 use super::error::RedisError;
+use super::looked::Looked;
 use super::session::Session;
 use super::value;
 use crate::Server;
 use bytes::Bytes;
-use orcharddb::collection::is_expired;
+use orcharddb::collection::{Hash, List, Set, ZSet, is_expired};
 use orcharddb::{Entry, Expiry, Key, SpaceId, Transaction, UnixMillis, Value, tuple};
 
 /// For a command that needs no keys.
@@ -23,9 +24,11 @@ pub(crate) struct Context<'a, 't> {
     pub(crate) tx: &'a mut Transaction<'t>,
     /// The database selected.
     pub(crate) space: SpaceId,
+    /// Which keys it found.
+    pub(crate) looked: Looked,
 }
 
-impl Context<'_, '_> {
+impl<'t> Context<'_, 't> {
     /// The time by which expiry is judged and set.
     pub(crate) fn now(&self) -> UnixMillis {
         self.tx.now()
@@ -38,10 +41,12 @@ impl Context<'_, '_> {
 
     /// The live entry of a key in the database selected.
     pub(crate) fn entry(&mut self, key: &Key) -> Result<Option<Entry>, RedisError> {
-        match self.tx.entry_in(self.space, key)? {
-            Some(entry) if is_expired(&mut *self.tx, self.space, &entry)? => Ok(None),
-            found => Ok(found),
-        }
+        let found = match self.tx.entry_in(self.space, key)? {
+            Some(entry) if is_expired(&mut *self.tx, self.space, &entry)? => None,
+            found => found,
+        };
+        self.looked.note(found.is_some());
+        Ok(found)
     }
 
     /// Writes a key in the database selected.
@@ -63,6 +68,34 @@ impl Context<'_, '_> {
     /// The space of a database by its number, to write to.
     pub(crate) fn space_to_write(&mut self, database: u32) -> Result<SpaceId, RedisError> {
         databases::create_in(self.tx, database)
+    }
+
+    /// The list at a key.
+    pub(crate) fn list(&mut self, key: Key) -> Result<List<&mut Transaction<'t>>, RedisError> {
+        let opened = self.tx.list_in(self.space, key);
+        self.looked.note_opened(&opened, List::is_absent);
+        Ok(opened?)
+    }
+
+    /// The hash at a key.
+    pub(crate) fn hash(&mut self, key: Key) -> Result<Hash<&mut Transaction<'t>>, RedisError> {
+        let opened = self.tx.hash_in(self.space, key);
+        self.looked.note_opened(&opened, Hash::is_absent);
+        Ok(opened?)
+    }
+
+    /// The set at a key.
+    pub(crate) fn set(&mut self, key: Key) -> Result<Set<&mut Transaction<'t>>, RedisError> {
+        let opened = self.tx.set_in(self.space, key);
+        self.looked.note_opened(&opened, Set::is_absent);
+        Ok(opened?)
+    }
+
+    /// The sorted set at a key.
+    pub(crate) fn zset(&mut self, key: Key) -> Result<ZSet<&mut Transaction<'t>>, RedisError> {
+        let opened = self.tx.zset_in(self.space, key);
+        self.looked.note_opened(&opened, ZSet::is_absent);
+        Ok(opened?)
     }
 
     /// The string at a key, if there is one.

@@ -40,11 +40,21 @@ pub(super) fn warm(keys: &mut WarmKeys, space: SpaceId, name: &[u8]) {
     }
 }
 
-/// Appends the reply to `GET`; `false` if its handler has to run.
-pub(super) fn get(view: &View, space: SpaceId, name: &[u8], version: RespVersion, out: &mut Vec<u8>) -> bool {
+/// Appends the reply to `GET`, and says whether the key was found; `None` if its handler has to run.
+pub(super) fn get(
+    view: &View,
+    space: SpaceId,
+    name: &[u8],
+    version: RespVersion,
+    out: &mut Vec<u8>,
+) -> Option<bool> {
     let before = out.len();
+    let mut is_found = true;
     let show = |found: Option<(ValueType, &[u8])>| match found {
-        None => Reply::Null.encode(version, out),
+        None => {
+            is_found = false;
+            Reply::Null.encode(version, out);
+        }
         Some((ValueType::Text | ValueType::Bytes | ValueType::Json, data)) => bulk(data, out),
         Some((value_type, data)) => {
             match value::text_of(&Value::new(value_type, Bytes::copy_from_slice(data))) {
@@ -54,12 +64,12 @@ pub(super) fn get(view: &View, space: SpaceId, name: &[u8], version: RespVersion
         }
     };
     match with_key(name, |key| view.look(space, key, show)) {
-        None => false,
-        Some(Ok(())) => true,
+        None => None,
+        Some(Ok(())) => Some(is_found),
         Some(Err(error)) => {
             out.truncate(before);
             Reply::from(RedisError::from(orcharddb::Error::from(error))).encode(version, out);
-            true
+            Some(true)
         }
     }
 }
@@ -332,7 +342,8 @@ mod tests {
         db.put("text", "later").expect("it commits");
         let mut out = Vec::new();
         for name in ["text", "int", "none"] {
-            assert!(get(&view, SpaceId::DEFAULT, name.as_bytes(), RespVersion::Two, &mut out));
+            let is_found = get(&view, SpaceId::DEFAULT, name.as_bytes(), RespVersion::Two, &mut out);
+            assert_eq!(is_found, Some(name != "none"));
         }
         assert_eq!(out, b"$3\r\nred\r\n$2\r\n42\r\n$-1\r\n");
     }

@@ -13,6 +13,7 @@ use super::effects::Effects;
 use super::error::RedisError;
 use super::exec::Exec;
 use super::families;
+use super::looked::Looked;
 use super::misses::Misses;
 use super::notify;
 use super::observers::Observers;
@@ -62,6 +63,8 @@ pub(crate) struct Dispatcher<'a> {
     view_space: Option<(u32, SpaceId)>,
     observers: Observers,
     tally: Tally,
+    /// Keys that were looked for and found, and those that were not.
+    looked: (u64, u64),
     /// The request of the batch whose keys were made ahead first; none, if those of direct writes were not.
     ahead_from: Option<usize>,
 }
@@ -92,6 +95,7 @@ impl<'a> Dispatcher<'a> {
             view_space: None,
             observers,
             tally: Tally::new(),
+            looked: (0, 0),
             ahead_from: None,
         }
     }
@@ -104,6 +108,7 @@ impl<'a> Dispatcher<'a> {
         let next = if let Stopped::Full(next) | Stopped::Paused(next) = stopped { next } else { batch.len() };
         let ran = u64::try_from(next.saturating_sub(from)).unwrap_or(0);
         self.server.redis.commands_run.fetch_add(ran, Ordering::Relaxed);
+        self.server.redis.traffic.looked(self.looked.0, self.looked.1);
         stopped
     }
 
@@ -310,22 +315,27 @@ impl<'a> Dispatcher<'a> {
                 && !self.observers.notify.tells_misses()
             {
                 let version = self.session.version;
-                let mut is_told = false;
+                let mut is_found = None;
                 self.output.push_with(depends_on, |out| {
                     let before = out.len();
-                    is_told = direct::get(view, space, args.at(1), version, out);
+                    is_found = direct::get(view, space, args.at(1), version, out);
                     if let Some([b'-', text @ ..]) = out.get(before..) {
                         let reply = Reply::error(String::from_utf8_lossy(text).trim_end().to_owned());
                         server.redis.calls.note_reply(command, &reply);
                     }
                 });
-                if is_told {
+                if let Some(is_found) = is_found {
+                    *(if is_found { &mut self.looked.0 } else { &mut self.looked.1 }) += 1;
                     return;
                 }
             }
         }
         let reply = space.and_then(|space| {
-            handler(&mut Context { server, session: self.session, tx: &mut tx, space }, args)
+            let looked = Looked::of(command, args);
+            let mut cx = Context { server, session: self.session, tx: &mut tx, space, looked };
+            let reply = handler(&mut cx, args);
+            cx.looked.add_to(&mut self.looked);
+            reply
         });
         drop(tx);
         let reply = reply.unwrap_or_else(Reply::from);
@@ -376,6 +386,8 @@ impl<'a> Dispatcher<'a> {
             space: None,
             reply: None,
             ran: 0,
+            looked: Looked::default(),
+            looked_all: &mut self.looked,
             observers: self.observers,
             started: None,
             effects: Effects::default(),
@@ -410,6 +422,7 @@ impl<'a> Dispatcher<'a> {
             reply: Reply::NullArray,
             database: 0,
             notify: self.observers.notify,
+            looked: (0, 0),
         };
         exec.database = exec.session.database;
         if writes {
@@ -423,6 +436,7 @@ impl<'a> Dispatcher<'a> {
             exec.remember(view.versionstamp());
             exec.tell(view.versionstamp());
         }
+        self.looked = (self.looked.0 + exec.looked.0, self.looked.1 + exec.looked.1);
         // What was queued shares the time of the whole.
         let calls = &exec.server.redis.calls;
         let took = self.tally.lap(calls).1 / u32::try_from(exec.multi.queue.len().max(1)).unwrap_or(u32::MAX);
@@ -506,6 +520,9 @@ struct Writes<'a> {
     space: Option<SpaceId>,
     reply: Option<Reply>,
     ran: usize,
+    /// What the last command looked for, and what all did.
+    looked: Looked,
+    looked_all: &'a mut (u64, u64),
     observers: Observers,
     started: Option<Instant>,
     effects: Effects,
@@ -535,7 +552,11 @@ impl Pipeline for Writes<'_> {
         let result = space.and_then(|space| {
             // One that this transaction creates is none yet.
             self.space = tx.is_read_only().then_some(space);
-            handler(&mut Context { server, session: self.session, tx, space }, args)
+            let looked = Looked::of(command, args);
+            let mut cx = Context { server, session: self.session, tx, space, looked };
+            let reply = handler(&mut cx, args);
+            self.looked = cx.looked;
+            reply
         });
         if let Some(wait) = &mut self.session.wait {
             wait.command = Some((command, args.to_owned()));
@@ -606,6 +627,7 @@ impl Pipeline for Writes<'_> {
 impl Writes<'_> {
     fn note_ran(&mut self, number: usize, reply: &Reply) {
         self.ran = number + 1;
+        std::mem::take(&mut self.looked).add_to(self.looked_all);
         let calls = &self.server.redis.calls;
         self.tally.count();
         if let Some(next) = self.commands.get(self.ran) {

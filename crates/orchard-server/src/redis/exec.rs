@@ -9,6 +9,7 @@ use super::dispatch::{answer, conclude};
 use super::effects::Effects;
 use super::error::RedisError;
 use super::families;
+use super::looked::Looked;
 use super::misses::Misses;
 use super::notify::{self, Classes};
 use super::output::Output;
@@ -28,6 +29,8 @@ pub(super) struct Exec<'a> {
     /// Selected when it began.
     pub(super) database: u32,
     pub(super) notify: Classes,
+    /// Keys that its commands looked for and found, and those that they did not.
+    pub(super) looked: (u64, u64),
 }
 
 impl Exec<'_> {
@@ -35,13 +38,17 @@ impl Exec<'_> {
         self.session.database = self.database;
         self.session.effects = Some(Effects::default());
         self.session.may_wait = false;
+        self.looked = (0, 0);
         self.reply = match self.watched_is_unchanged(tx) {
             Err(error) => error.into(),
             Ok(false) => Reply::NullArray,
             Ok(true) => {
                 let mut replies = Vec::with_capacity(self.multi.queue.len());
                 for (command, owned) in &self.multi.queue {
-                    replies.push(run_queued(self.server, self.session, tx, command, owned, self.notify));
+                    let mut looked = Looked::of(command, owned.args());
+                    let (server, notify) = (self.server, self.notify);
+                    replies.push(run_queued(server, self.session, tx, (command, owned), notify, &mut looked));
+                    looked.add_to(&mut self.looked);
                 }
                 Reply::Array(replies)
             }
@@ -114,9 +121,9 @@ fn run_queued(
     server: &Server,
     session: &mut Session,
     tx: &mut Transaction<'_>,
-    command: &Command,
-    owned: &OwnedArgs,
+    (command, owned): (&Command, &OwnedArgs),
     notify: Classes,
+    looked: &mut Looked,
 ) -> Reply {
     let args = owned.args();
     let database = session.database;
@@ -134,7 +141,12 @@ fn run_queued(
                 Handler::Write(_) => databases::create_in(tx, database),
                 _ => databases::space_in(tx, database),
             };
-            space.and_then(|space| handler(&mut Context { server, session, tx, space }, args))
+            space.and_then(|space| {
+                let mut cx = Context { server, session, tx, space, looked: *looked };
+                let reply = handler(&mut cx, args);
+                *looked = cx.looked;
+                reply
+            })
         }
         Handler::Exec | Handler::Container(_) => Ok(Reply::None),
     };

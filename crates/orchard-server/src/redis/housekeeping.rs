@@ -2,6 +2,7 @@
 //!
 //! - `timeout`: clients that have sent and taken nothing for so long are disconnected. As in Redis that is not for those who
 //!   wait for something: for an element, for the end of a pause, for messages. With the default of 0 nobody is looked at.
+//! - The memory in use, for its peak.
 
 use super::clients::Clients;
 use crate::Server;
@@ -18,6 +19,7 @@ pub(crate) async fn keep_house(server: Arc<Server>) {
         if let Some(timeout) = server.redis.config.timeout() {
             close_idle(&server.redis.clients, timeout, Instant::now());
         }
+        server.redis.note_memory(server.db.stats().memory_bytes);
         sleep(INTERVAL).await;
     }
 }

@@ -36,7 +36,9 @@ impl Misses {
         }
         let mut misses = Misses { looks_first: looks_first(command.name), ..Misses::default() };
         let mut has_wrong_type = false;
-        for place in places(command, args) {
+        // `OBJECT` looks and tells nobody.
+        let told = if command.name.starts_with("object|") { Vec::new() } else { places(command, args) };
+        for place in told {
             let Ok(key) = tuple::name(args.at(place)) else { continue };
             let Ok(found) = tx.entry_in(space, &key) else { continue };
             match found {
@@ -66,13 +68,12 @@ impl Misses {
     }
 }
 
-/// Where the keys stand that a command looks for.
-fn places(command: &Command, args: Args<'_>) -> Vec<usize> {
+/// Where the keys stand that a command looks for to read them.
+pub(super) fn places(command: &Command, args: Args<'_>) -> Vec<usize> {
     let has = |word: &[u8], from| args.iter().skip(from).any(|arg| arg.eq_ignore_ascii_case(word));
     let all = || families::key_places(command, args).unwrap_or_default();
     match command.name {
-        // These look without touching.
-        name if name.starts_with("object|") || name.starts_with("memory|") => Vec::new(),
+        name if name.starts_with("memory|") => Vec::new(),
         "getdel" | "getex" | "getset" => vec![1],
         "set" if has(b"get", 3) => vec![1],
         "bitfield" if !has(b"set", 2) && !has(b"incrby", 2) => vec![1],

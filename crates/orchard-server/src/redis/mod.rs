@@ -58,9 +58,11 @@ mod exec;
 mod expired;
 mod expiry;
 mod families;
+mod histogram;
 mod housekeeping;
 mod info;
 mod invalidation;
+mod looked;
 mod misses;
 mod monitor;
 mod notify;
@@ -85,6 +87,7 @@ pub(crate) use housekeeping::keep_house;
 use clients::Clients;
 use config::Config;
 use monitor::Monitors;
+use orchard_env::{Random, SystemRandom};
 use orcharddb::Db;
 use pubsub::PubSub;
 use slowlog::SlowLog;
@@ -117,8 +120,14 @@ pub(crate) struct RedisShared {
     pub(crate) commands_run: AtomicU64,
     pub(crate) traffic: traffic::Traffic,
     pub(crate) started_at: Instant,
+    /// 40 hexadecimal digits, others at each start.
+    pub(crate) run_id: String,
+    /// Most memory seen in use, in bytes.
+    memory_peak_bytes: AtomicU64,
     /// Unix time of the last checkpoint that a client asked for, at first of the start.
     last_save_seconds: AtomicI64,
+    /// Commits at that time.
+    last_save_commits: AtomicU64,
 }
 
 impl RedisShared {
@@ -137,7 +146,10 @@ impl RedisShared {
             commands_run: AtomicU64::new(0),
             traffic: traffic::Traffic::default(),
             started_at: Instant::now(),
+            run_id: run_id(),
+            memory_peak_bytes: AtomicU64::new(0),
             last_save_seconds: AtomicI64::new(0),
+            last_save_commits: AtomicU64::new(0),
         };
         shared.note_saved(db);
         shared
@@ -147,9 +159,27 @@ impl RedisShared {
     pub(crate) fn note_saved(&self, db: &Db) {
         let seconds = i64::try_from(db.clock_now().0 / 1_000).unwrap_or(i64::MAX);
         self.last_save_seconds.store(seconds, Ordering::Relaxed);
+        self.last_save_commits.store(db.stats().commits, Ordering::Relaxed);
+    }
+
+    /// How many of `commits` came since then.
+    pub(crate) fn commits_since_saved(&self, commits: u64) -> u64 {
+        commits.saturating_sub(self.last_save_commits.load(Ordering::Relaxed))
+    }
+
+    /// So much memory is in use; the most that was seen, in bytes.
+    pub(crate) fn note_memory(&self, bytes: u64) -> u64 {
+        self.memory_peak_bytes.fetch_max(bytes, Ordering::Relaxed).max(bytes)
     }
 
     pub(crate) fn last_save_seconds(&self) -> i64 {
         self.last_save_seconds.load(Ordering::Relaxed)
     }
+}
+
+fn run_id() -> String {
+    let mut bytes = [0; 20];
+    // Without randomness it is zero, which harms nobody.
+    let _ = SystemRandom.fill(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,6 +6,7 @@ use super::databases;
 use super::dispatch::{answer, conclude};
 use super::effects::Effects;
 use super::error::RedisError;
+use super::looked::Looked;
 use super::notify::{self, Classes};
 use super::observers::Observers;
 use super::output::Output;
@@ -72,7 +73,8 @@ impl Pipeline for Again<'_, '_> {
         if self.notify.is_any() {
             tx.start_journal();
         }
-        let mut cx = Context { server, session: self.session, tx, space: wait.space };
+        let mut cx =
+            Context { server, session: self.session, tx, space: wait.space, looked: Looked::default() };
         let is_first =
             |at: usize| wait.keys.get(at).is_some_and(|key| server.redis.waiting.is_first(waiter, key));
         // Redis serves the keys in the order in which they are filled.

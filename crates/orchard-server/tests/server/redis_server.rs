@@ -82,6 +82,79 @@ fn numbers_about_the_server_are_true() {
     assert!(client.run("INFO memory").contains("used_memory_rss:"));
 }
 
+/// As in Redis: what is looked for to be read counts, each key once, whatever the handler does.
+#[test]
+fn hits_and_misses_are_counted() {
+    let server = TestServer::memory();
+    let mut client = server.redis();
+    client.check(&[
+        ("MSET a 1 b 2", "+OK"),
+        ("RPUSH list x", ":1"),
+        ("SADD set x y", ":2"),
+        ("HSET hash f 1", ":1"),
+        ("ZADD zset 1 x", ":1"),
+    ]);
+    let mut counted = |lines: &[&str], hits: u32, misses: u32| {
+        assert_eq!(client.run("CONFIG RESETSTAT"), "+OK");
+        client.write(
+            &lines.iter().flat_map(|line| request(&line.split(' ').collect::<Vec<_>>())).collect::<Vec<_>>(),
+        );
+        lines.iter().for_each(|_| drop(client.read()));
+        let stats = client.run("INFO stats");
+        let expected = format!("keyspace_hits:{hits}\\r\\nkeyspace_misses:{misses}\\r\\n");
+        assert!(stats.contains(&expected), "{lines:?}: {stats}");
+    };
+    counted(&["GET a", "GET none", "GET list", "STRLEN a", "GETRANGE none 0 1"], 3, 2);
+    counted(
+        &["MGET a b none", "EXISTS a a none", "TOUCH none", "TTL a", "TYPE none", "OBJECT ENCODING a"],
+        6,
+        4,
+    );
+    counted(
+        &["SET a 1", "SETNX none2 1", "INCR a", "APPEND a 1", "DEL none", "EXPIRE a 1000", "RENAME a a"],
+        0,
+        0,
+    );
+    counted(
+        &["SET a 1 GET", "GETSET none3 1", "GETEX a", "GETDEL none", "COPY a c", "BITFIELD a GET u8 0"],
+        4,
+        2,
+    );
+    counted(
+        &["SRANDMEMBER set", "HRANDFIELD hash 2 WITHVALUES", "ZRANDMEMBER none", "ZRANGE zset 0 -1"],
+        3,
+        1,
+    );
+    counted(
+        &["LRANGE list 0 -1", "LLEN none", "LPUSH list y", "LPOP none", "HGETALL hash", "HGET list f"],
+        3,
+        1,
+    );
+    counted(
+        &["SINTERSTORE to set none", "SUNION set set", "ZUNIONSTORE to 2 zset none", "ZINTER 2 zset set"],
+        6,
+        2,
+    );
+    counted(&["MULTI", "GET a", "GET none", "SET d 1", "EXEC"], 1, 1);
+    counted(&["MULTI", "GET a", "GET none", "EXEC"], 1, 1);
+}
+
+#[test]
+fn latencies_are_told() {
+    let server = TestServer::memory();
+    let mut client = server.redis();
+    client.check(&[("LATENCY HISTOGRAM get nosuch", "[]"), ("SET a 1", "+OK"), ("GET a", "\"1\"")]);
+    assert!(client.run("INFO latencystats").contains("latency_percentiles_usec_get:p50="));
+    let told = client.run("LATENCY HISTOGRAM get");
+    assert!(told.starts_with("[\"get\", [\"calls\", :1, \"histogram_usec\", [:"), "{told}");
+    assert!(told.ends_with(", :1]]]"), "{told}");
+    client.check(&[("CONFIG RESETSTAT", "+OK"), ("LATENCY HISTOGRAM get", "[]")]);
+    let memory = client.run("INFO memory");
+    for field in ["used_memory_peak:", "used_memory_peak_human:", "total_system_memory:"] {
+        assert!(memory.contains(field), "{field} {memory}");
+    }
+}
+
 /// `keymiss` tells of what a command looked for in vain, also one that writes, and not of what it never came to look for.
 #[test]
 fn misses_are_told_as_redis_looks() {

@@ -66,6 +66,11 @@ impl<V: View> Hash<V> {
         self.state.is_empty(&mut self.view)
     }
 
+    /// Whether nothing is at its key; a collection that has lost its last element is not there either.
+    pub fn is_absent(&self) -> bool {
+        self.state.is_absent()
+    }
+
     /// Whether the hash is one value.
     pub fn is_packed(&self) -> bool {
         self.state.is_packed()

@@ -111,6 +111,11 @@ impl<V: View> List<V> {
         self.len() == 0
     }
 
+    /// Whether nothing is at its key; a list that has lost its last element is not there either.
+    pub fn is_absent(&self) -> bool {
+        self.is_empty()
+    }
+
     /// Whether the list is one value.
     pub fn is_packed(&self) -> bool {
         matches!(self.state, State::Packed(_))

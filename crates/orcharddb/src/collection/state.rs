@@ -52,6 +52,11 @@ impl<T> State<T> {
         }
     }
 
+    /// Whether nothing is at its key.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, State::Packed(elements) if elements.is_empty())
+    }
+
     /// Whether it is one value.
     pub(super) fn is_packed(&self) -> bool {
         matches!(self, State::Packed(_))

@@ -149,6 +149,11 @@ impl<V: View> ZSet<V> {
         self.state.is_empty(&mut self.view)
     }
 
+    /// Whether nothing is at its key; a collection that has lost its last element is not there either.
+    pub fn is_absent(&self) -> bool {
+        self.state.is_absent()
+    }
+
     /// Whether the sorted set is one value.
     pub fn is_packed(&self) -> bool {
         self.state.is_packed()

@@ -44,7 +44,7 @@ pub(super) fn hash<'c, 't>(
     args: Args<'_>,
 ) -> Result<Hash<&'c mut Transaction<'t>>, RedisError> {
     let key = cx.key(args.at(1))?;
-    Ok(cx.tx.hash_in(cx.space, key)?)
+    cx.hash(key)
 }
 
 fn nil_or_text(value: Option<&Value>) -> Result<Reply, RedisError> {

@@ -48,7 +48,7 @@ fn list<'c, 't>(
     args: Args<'_>,
 ) -> Result<List<&'c mut Transaction<'t>>, RedisError> {
     let key = cx.key(args.at(1))?;
-    Ok(cx.tx.list_in(cx.space, key)?)
+    cx.list(key)
 }
 
 fn text_reply(value: &Value) -> Result<Reply, RedisError> {

@@ -9,6 +9,7 @@ use crate::redis::command::{
 use crate::redis::config;
 use crate::redis::context::{Context, SessionContext};
 use crate::redis::error::RedisError;
+use crate::redis::histogram::Histogram;
 use crate::redis::info;
 use orchard_wire::glob;
 use orchard_wire::resp::number::parse_integer;
@@ -64,6 +65,7 @@ static CONFIG_COMMANDS: &[Command] = &[
 static LATENCY_COMMANDS: &[Command] = &[
     session("latency|doctor", 2, ADMINISTRATION.and(ALWAYS), latency_doctor),
     session("latency|help", 2, ALWAYS, latency_help),
+    session("latency|histogram", -2, ADMINISTRATION.and(ALWAYS), latency_histogram),
     session("latency|history", 3, ADMINISTRATION.and(ALWAYS), nothing_measured),
     session("latency|latest", 2, ADMINISTRATION.and(ALWAYS), nothing_measured),
     session("latency|reset", -2, ADMINISTRATION.and(ALWAYS), latency_reset),
@@ -199,7 +201,30 @@ fn slowlog_help(_: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisE
     ])
 }
 
-// --- LATENCY: nothing is measured unless asked for, and it cannot be asked for ---
+// --- LATENCY: how long commands take is counted; single events are not, and it cannot be asked for ---
+
+/// Of each command with runs: how many, and how many took no longer than so many microseconds.
+fn latency_histogram(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Reply, RedisError> {
+    let wanted: Vec<_> =
+        args.iter().skip(2).map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect();
+    let is_wanted = |name: &str| {
+        let group = name.split('|').next().unwrap_or(name);
+        wanted.is_empty() || wanted.iter().any(|word| word == name || word == group)
+    };
+    let told = cx.server.redis.calls.times().into_iter().filter(|(name, _)| is_wanted(name));
+    let number = |number: u64| Reply::Integer(i64::try_from(number).unwrap_or(i64::MAX));
+    let of = |(name, times): (&'static str, &Histogram)| {
+        let steps = times.by_powers();
+        let calls = steps.last().map_or(0, |(_, calls)| *calls);
+        let steps = steps.into_iter().map(|(nanos, sum)| (number(nanos / 1_000), number(sum))).collect();
+        let facts = vec![
+            (Reply::Static("calls"), number(calls)),
+            (Reply::Static("histogram_usec"), Reply::Map(steps)),
+        ];
+        (Reply::Static(name), Reply::Map(facts))
+    };
+    Ok(Reply::Map(told.map(of).collect()))
+}
 
 fn nothing_measured(_: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisError> {
     Ok(Reply::Array(Vec::new()))
@@ -219,6 +244,9 @@ fn latency_help(_: &mut SessionContext<'_>, _: Args<'_>) -> Result<Reply, RedisE
         "LATENCY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
         "DOCTOR",
         "    Return a human readable latency analysis report.",
+        "HISTOGRAM [COMMAND ...]",
+        "    Return a cumulative distribution of latencies in the format of a histogram for the specified command names.",
+        "    If no commands are specified then all histograms are replied.",
         "HISTORY <event>",
         "    Return time-latency samples for the <event> class.",
         "LATEST",

@@ -40,7 +40,7 @@ pub(super) static FAMILY: Family = Family {
 
 fn set<'c, 't>(cx: &'c mut Context<'_, 't>, name: &[u8]) -> Result<Set<&'c mut Transaction<'t>>, RedisError> {
     let key = cx.key(name)?;
-    Ok(cx.tx.set_in(cx.space, key)?)
+    cx.set(key)
 }
 
 fn sadd(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {

@@ -66,7 +66,7 @@ pub(super) fn zset<'c, 't>(
     name: &[u8],
 ) -> Result<ZSet<&'c mut Transaction<'t>>, RedisError> {
     let key = cx.key(name)?;
-    Ok(cx.tx.zset_in(cx.space, key)?)
+    cx.zset(key)
 }
 
 /// Members, with their scores if asked for: one flat array in version 2, pairs in version 3.

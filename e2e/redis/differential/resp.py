@@ -9,10 +9,13 @@ It is a tuple (type, payload):
 """
 
 import socket
+import time
 
 CLOSED = ("closed", None)
 SILENT = ("silent", None)
 REPLY_TIMEOUT_S = 10.0
+# A wait that took so much longer than it may was no server's: the whole machine stood still.
+STANDSTILL_S = 1.0
 
 
 class ProtocolError(Exception):
@@ -30,14 +33,14 @@ class Connection:
     def open(self):
         self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=REPLY_TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.file = self.socket.makefile("rb", buffering=1 << 16)
+        self.timeout_s = REPLY_TIMEOUT_S
+        self.buffer = bytearray()
         self.dead = False
         if self.protocol == 3:
             self.call(b"HELLO", b"3")
 
     def close(self):
         try:
-            self.file.close()
             self.socket.close()
         except OSError:
             pass
@@ -61,13 +64,47 @@ class Connection:
 
     def read(self):
         try:
-            return decode(self.file)
-        except (TimeoutError, socket.timeout):
+            return decode(self)
+        except TimeoutError:
             self.dead = True
             return SILENT
         except (OSError, ValueError, EOFError):
             self.dead = True
             return CLOSED
+
+    def readline(self):
+        """The next line with its end."""
+        searched = 0
+        while (end := self.buffer.find(b"\n", searched)) < 0:
+            searched = len(self.buffer)
+            self.fill()
+        return self.take(end + 1)
+
+    def read_bytes(self, size):
+        while len(self.buffer) < size:
+            self.fill()
+        return self.take(size)
+
+    def take(self, size):
+        taken = bytes(self.buffer[:size])
+        del self.buffer[:size]
+        return taken
+
+    def fill(self):
+        """More bytes, or TimeoutError when none came in time."""
+        while True:
+            self.socket.settimeout(self.timeout_s)
+            began = time.monotonic()
+            try:
+                data = self.socket.recv(1 << 16)
+            except TimeoutError:
+                if time.monotonic() - began > self.timeout_s + STANDSTILL_S:
+                    continue
+                raise
+            if not data:
+                raise EOFError
+            self.buffer += data
+            return
 
 
 def encode(args):
@@ -90,10 +127,7 @@ def decode(file):
         size = int(rest)
         if size < 0:
             return (kind, None)
-        data = file.read(size + 2)
-        if len(data) != size + 2:
-            raise EOFError
-        return (kind, data[:-2])
+        return (kind, file.read_bytes(size + 2)[:-2])
     if kind in "*~>":
         size = int(rest)
         return (kind, None if size < 0 else [decode(file) for _ in range(size)])

@@ -12,6 +12,7 @@ EXPIRY_MS = 10
 EXPIRY_WAIT_S = 0.06
 SETTLE_S = 5.0
 QUIET_S = 0.25
+LONG_QUIET_S = 3.0
 AUDITED_DATABASES = (b"0", b"1", b"2")
 
 
@@ -185,23 +186,27 @@ def expire(pair, conn, key):
 
 def raw(pair, conn, data):
     """Bytes as they are on a connection of their own: all replies until it is quiet or closed."""
-    answers = []
-    for side in (pair.redis, pair.orchard):
-        connection = resp.Connection(side[conn].port)
-        connection.send_raw(data)
-        replies = []
-        connection.socket.settimeout(QUIET_S)
-        while len(replies) < 100:
-            reply = connection.read()
-            replies.append(reply)
-            if reply in (resp.CLOSED, resp.SILENT):
-                break
-        connection.close()
-        answers.append(("*", replies))
-    redis, orchard = answers[0][1], answers[1][1]
-    if len(redis) == len(orchard) and all(same((b"HELLO",), *pair_) for pair_ in zip(redis, orchard)):
-        return None
-    return differ(f"raw bytes {resp.text(data)}", *answers)
+    for quiet_s in (QUIET_S, LONG_QUIET_S):
+        answers = [all_replies(side[conn].port, data, quiet_s) for side in (pair.redis, pair.orchard)]
+        redis, orchard = answers
+        if len(redis) == len(orchard) and all(same((b"HELLO",), *pair_) for pair_ in zip(redis, orchard)):
+            return None
+        # One of the servers may have had no turn in so short a time: again, with more of it.
+    return differ(f"raw bytes {resp.text(data)}", ("*", redis), ("*", orchard))
+
+
+def all_replies(port, data, quiet_s):
+    connection = resp.Connection(port)
+    connection.send_raw(data)
+    connection.timeout_s = quiet_s
+    replies = []
+    while len(replies) < 100:
+        reply = connection.read()
+        replies.append(reply)
+        if reply in (resp.CLOSED, resp.SILENT):
+            break
+    connection.close()
+    return replies
 
 
 def quit(pair, conn):
@@ -237,6 +242,18 @@ def await_blocked(pair):
     return False
 
 
+def await_settled(side, number, identity):
+    """Whether a client that was sent a command is seen to wait, or has its reply. Equal counts of waiting clients do not tell:
+    the command may not have run at all yet."""
+    deadline = time.monotonic() + SETTLE_S
+    while time.monotonic() < deadline:
+        line = side.control.call(b"CLIENT", b"LIST", b"ID", b"%d" % identity)[1] or b""
+        if b" flags=b " in line or side[number].buffer or select.select([side[number].socket], [], [], 0)[0]:
+            return True
+        time.sleep(0.001)
+    return False
+
+
 def block(pair, conn, blocked, wakes):
     """Commands that wait on connections of their own, commands that may wake them, and what each then got."""
     waiting = [number for number, _ in blocked]
@@ -246,9 +263,9 @@ def block(pair, conn, blocked, wakes):
     for at, (number, args) in enumerate(blocked):
         pair.redis[number].send(*args)
         pair.orchard[number].send(*args)
-        # In Redis's order: the next one waits only when this one does (or was answered).
-        time.sleep(0.003)
-        if not await_blocked(pair):
+        # In Redis's order: the next one is sent only when this one waits or was answered, on both sides.
+        settled = all(await_settled(side, number, side_id) for side, side_id in zip((pair.redis, pair.orchard), ids[number]))
+        if not settled or not await_blocked(pair):
             return differ(f"waiting clients after {at + 1} blocking commands", ("+", b""), ("+", b""))
     for args in wakes:
         difference = expect(pair, conn, *args)
@@ -260,7 +277,7 @@ def block(pair, conn, blocked, wakes):
         still = [(":", blocked_count(side.control)) for side in (pair.redis, pair.orchard)]
         return differ("the number of clients that still wait", *still)
     for number, args in blocked:
-        ready = bool(select.select([pair.redis[number].socket], [], [], 0.02)[0])
+        ready = bool(select.select([pair.redis[number].socket], [], [], 0.002)[0])
         if not ready:
             for side, identity in zip((pair.redis, pair.orchard), ids[number]):
                 side.control.call(b"CLIENT", b"UNBLOCK", b"%d" % identity)

@@ -28,6 +28,7 @@ is "errors" "ERR unknown command 'NOSUCH', with args beginning with: 'x' " "$(cl
 run "redis-py in $("$work/python/bin/python" --version)" "$work/python/bin/python" "$here/clients/session.py"
 run "ioredis in Node $(node --version)" node "$work/npm/session.mjs"
 run "redis-py: asyncio, pools, caching, threads" "$work/python/bin/python" "$here/clients/strangers.py"
+run "what JetKV sends" "$work/python/bin/python" "$here/clients/jetkv.py"
 run "ioredis and node-redis: reconnecting, caching, pools" node "$work/npm/strangers.mjs"
 run "redis-benchmark" bash -c "redis-benchmark -p $port -n 2000 -P 16 -q -t ping,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,zadd,zpopmin,lrange_100,mset && echo 1 checks"
 stop TERM

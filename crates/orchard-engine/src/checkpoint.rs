@@ -116,12 +116,14 @@ impl Engine {
         let used = self.stats.log_used_bytes.load(Ordering::Relaxed);
         let live = self.counts.load().bytes();
         let purged = self.core.lock().purge.len() as u64;
+        // More than a part of the memory that cannot leave it makes commits wait.
+        let memory = self.options.memory_limit_bytes / 4;
         let enough = match self.progress.durability() {
             // Nobody counts on the log: a longer one saves half of the writing, and costs time at an open only.
             Durability::None => self.options.checkpoint_log_bytes.saturating_mul(2).max(live),
             _ => self.options.checkpoint_log_bytes.max(live / 2),
         };
-        used > enough
+        used > enough.min(memory)
             || self.memory_is_tight()
             || self.frees_memory(purged)
             || self.frees_disk(live)
@@ -158,6 +160,12 @@ impl Engine {
     /// # Errors
     /// What the disk says; the database is as it was, and goes on.
     pub fn checkpoint(&self) -> Result<bool, CommitError> {
+        let done = self.checkpoint_alone();
+        self.checkpoint_ends.tell(matches!(done, Ok(true)));
+        done
+    }
+
+    fn checkpoint_alone(&self) -> Result<bool, CommitError> {
         let _alone = self.checkpointing.lock();
         self.stats.checkpoint_tried_at_ns.store(self.env.clock.monotonic_ns(), Ordering::Relaxed);
         let before = self.manifest.lock().checkpoint_stamp;

@@ -17,6 +17,7 @@ use crate::expiry::ExpiryIndex;
 use crate::format::DatabaseId;
 use crate::log_clock::LogClock;
 use crate::manifest::{CleanEnd, Manifest};
+use crate::memory::CheckpointEnds;
 use crate::progress::Progress;
 use crate::ranges::{RANGE_TOMBSTONES_MAX, SMALL_RANGE_ENTRIES_MAX, SharedRanges};
 use crate::segment::Segment;
@@ -167,6 +168,8 @@ pub struct Engine {
     pub(crate) evicting: Mutex<()>,
     pub(crate) merging: Mutex<Option<Merging>>,
     pub(crate) checkpointing: Mutex<()>,
+    /// How checkpoints ended, for those who wait for one.
+    pub(crate) checkpoint_ends: CheckpointEnds,
     pub(crate) collection_ids: Mutex<CollectionIds>,
     pub(crate) erase_resume: Mutex<Option<EraseAt>>,
     pub(crate) has_log: bool,
@@ -209,6 +212,12 @@ impl Engine {
     /// What was wrong with the manifest, if the open had to read its second copy. Both are written anew since.
     pub fn manifest_damage(&self) -> Option<&str> {
         self.manifest_damage.as_deref()
+    }
+
+    /// Says whether somebody looks every moment whether a checkpoint is due, and makes it: then a commit for which there is
+    /// no memory waits for that.
+    pub fn set_kept_up(&self, is_kept_up: bool) {
+        self.checkpoint_ends.set_kept_up(is_kept_up);
     }
 
     /// The wall time of the machine.

@@ -1,4 +1,7 @@
 //! The memory limit, and the sweep of expired entries.
+//!
+//! At the limit values leave that segments hold. If what fills it is in the log alone, commits wait for the checkpoint that is
+//! under way, a moment and not for ever; then they are refused, but for deletes.
 
 use crate::commit::{Core, Submitted};
 use crate::engine::Engine;
@@ -9,16 +12,60 @@ use crate::state::may_be_header;
 use bytes::Bytes;
 use orchard_map::{CLOCK_PARTITIONS, SweepLimits, Swept, Version};
 use orchard_types::{Commit, Key, Mutation, Operation, Versionstamp};
+use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Submitted commits between two looks at the memory in use.
 const LOOK_EVERY: u64 = 32;
 /// A share of the limit (1/n) that is freed at once when it is reached.
 const FREED_SHARE: u64 = 32;
+/// How long a commit waits for a checkpoint after which values can leave memory, at most.
+const MEMORY_WAIT_NS: u64 = 2_000_000_000;
 /// Entries that an eviction looks at under one hold of the commit lock.
 const EVICT_STEP: usize = 4_096;
 /// Entries that a reader looks at to find room for a value that it brings back.
 const PROMOTE_LOOK: usize = 256;
+
+/// How checkpoints ended.
+#[derive(Default)]
+pub(crate) struct CheckpointEnds {
+    state: Mutex<Ends>,
+    told: Condvar,
+}
+
+#[derive(Default)]
+struct Ends {
+    count: u64,
+    /// Whether the last one wrote something.
+    was_good: bool,
+    is_kept_up: bool,
+}
+
+impl CheckpointEnds {
+    pub(crate) fn tell(&self, was_good: bool) {
+        let mut state = self.state.lock();
+        state.count += 1;
+        state.was_good = was_good;
+        self.told.notify_all();
+    }
+
+    pub(crate) fn set_kept_up(&self, is_kept_up: bool) {
+        self.state.lock().is_kept_up = is_kept_up;
+        self.told.notify_all();
+    }
+
+    fn count(&self) -> u64 {
+        self.state.lock().count
+    }
+
+    /// Waits for one more than `count` to end. `false`: none did, or not well, or nobody makes any.
+    fn wait(&self, count: u64, longest: Duration) -> bool {
+        let mut state = self.state.lock();
+        self.told.wait_while_for(&mut state, |state| state.is_kept_up && state.count == count, longest);
+        state.is_kept_up && state.count != count && state.was_good
+    }
+}
 
 impl Engine {
     /// Memory in use by entries, indexes, filters and queues.
@@ -61,19 +108,33 @@ impl Engine {
         if used < limit_bytes {
             return Ok(());
         }
-        let evicting = self.evicting.lock();
-        // Another one may have made room in the meantime.
-        let used = self.look_at_memory();
-        if used >= limit_bytes {
-            self.evict(used - limit_bytes + limit_bytes / FREED_SHARE);
+        let give_up_at_ns = self.env.clock.monotonic_ns().saturating_add(MEMORY_WAIT_NS);
+        loop {
+            let ended = self.checkpoint_ends.count();
+            let evicting = self.evicting.lock();
+            // Another one may have made room in the meantime.
+            let used = self.look_at_memory();
+            if used >= limit_bytes {
+                self.evict(used - limit_bytes + limit_bytes / FREED_SHARE);
+            }
+            drop(evicting);
+            let used_bytes = self.look_at_memory();
+            if used_bytes < limit_bytes {
+                return Ok(());
+            }
+            self.progress.notify_work();
+            let left_ns = give_up_at_ns.saturating_sub(self.env.clock.monotonic_ns());
+            let waits = self.checkpoint_would_free() && left_ns > 0;
+            if !waits || !self.checkpoint_ends.wait(ended, Duration::from_nanos(left_ns)) {
+                return Err(CommitError::MemoryFull { limit_bytes, used_bytes });
+            }
         }
-        drop(evicting);
-        let used_bytes = self.look_at_memory();
-        if used_bytes < limit_bytes {
-            return Ok(());
-        }
-        self.progress.notify_work();
-        Err(CommitError::MemoryFull { limit_bytes, used_bytes })
+    }
+
+    /// Whether a good part of the memory is taken by what only the log holds: values that can leave once a segment has them.
+    fn checkpoint_would_free(&self) -> bool {
+        let used = self.stats.log_used_bytes.load(Ordering::Relaxed);
+        used > self.options.memory_limit_bytes / FREED_SHARE
     }
 
     /// Lets values leave memory that segments hold, those not read lately first, in steps between which others may write.

@@ -13,6 +13,7 @@ use crate::format::DatabaseId;
 use crate::load;
 use crate::log_clock::LogClock;
 use crate::manifest::{self, CleanEnd, Loaded, Manifest};
+use crate::memory::CheckpointEnds;
 use crate::mutants::{self, Mutant};
 use crate::progress::Progress;
 use crate::ranges::Ranges;
@@ -556,6 +557,7 @@ fn assemble(
         evicting: Mutex::new(()),
         merging: Mutex::new(None),
         checkpointing: Mutex::new(()),
+        checkpoint_ends: CheckpointEnds::default(),
         env,
         options,
         collection_ids: Mutex::new(CollectionIds::starting_at(next_index)),

@@ -140,7 +140,7 @@ mod tests {
         let (link, round) = (Padded(AtomicU64::new(LINKED)), Padded(AtomicU64::new(0)));
         // What the reader saw in this round, 0 before; and the round in which it may let go.
         let (seen, over) = (Padded(AtomicU64::new(0)), Padded(AtomicU64::new(0)));
-        let mut missed = 0;
+        let missed = AtomicU64::new(0);
         thread::scope(|scope| {
             scope.spawn(|| {
                 stay_on(1);
@@ -177,12 +177,12 @@ mod tests {
                         found = seen.0.load(Ordering::Acquire);
                         found != 0
                     });
-                    missed += u64::from(found == LINKED && may_free);
+                    missed.fetch_add(u64::from(found == LINKED && may_free), Ordering::Relaxed);
                     over.0.store(number, Ordering::Release);
                 }
             });
         });
-        missed
+        missed.load(Ordering::Relaxed)
     }
 
     #[test]

@@ -67,12 +67,14 @@ impl Drivers {
         let run = move || keep_up(&upkeep_engine, &queue_hints, &upkeep_stop, &expiry_listener);
         let upkeep = spawn("orchard-upkeep", Box::new(run))?;
         drivers.threads.lock().push(upkeep);
+        engine.set_kept_up(true);
         Ok(drivers)
     }
 
     /// Stops the threads and waits for their end.
     pub(crate) fn stop(&self) {
         self.engine.stop_driver();
+        self.engine.set_kept_up(false);
         *self.upkeep_stop.0.lock() = true;
         self.upkeep_stop.1.notify_all();
         for thread in std::mem::take(&mut *self.threads.lock()) {

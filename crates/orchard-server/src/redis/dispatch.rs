@@ -192,7 +192,10 @@ impl<'a> Dispatcher<'a> {
                         self.server.redis.calls.note_reply(command, &reply);
                         self.answer(&reply, Versionstamp::ZERO);
                     }
-                    Handler::Exec => self.exec(),
+                    Handler::Exec => {
+                        self.exec();
+                        self.observers.note(self.server, self.session, command, args, None);
+                    }
                     Handler::Container(_) => {}
                 },
             }

@@ -2,6 +2,7 @@
 
 use super::clients::Client;
 use super::command::{ADMIN, Command, SKIP_MONITOR};
+use super::secrets::{REDACTED, is_secret};
 use orchard_wire::resp::{Args, Reply};
 use orcharddb::{UnixMillis, Versionstamp};
 use parking_lot::Mutex;
@@ -47,7 +48,9 @@ impl Monitors {
         client: &Client,
         args: Args<'_>,
     ) {
-        if command.flags.has(SKIP_MONITOR) || command.flags.has(ADMIN) {
+        // `EXEC` comes behind what it ran.
+        let skips = command.flags.has(SKIP_MONITOR) && command.name != "exec";
+        if skips || command.flags.has(ADMIN) {
             return;
         }
         let line = line(command, now, database, client, args);
@@ -59,22 +62,17 @@ impl Monitors {
     }
 }
 
-/// Secrets are not shown.
-fn is_secret(command: &Command) -> bool {
-    matches!(command.name, "auth" | "hello")
-}
-
 fn line(command: &Command, now: UnixMillis, database: u32, client: &Client, args: Args<'_>) -> String {
     let address = client.address.map_or(String::new(), |address| address.to_string());
     let mut line = format!("{}.{:06} [{database} {address}]", now.0 / 1_000, now.0 % 1_000 * 1_000);
     for (place, word) in args.iter().enumerate() {
-        if place > 0 && is_secret(command) {
-            line.push_str(" \"(redacted)\"");
+        if is_secret(command, args, place) {
+            // Writing to a `String` cannot fail.
+            let _ = write!(line, " \"{REDACTED}\"");
             continue;
         }
         line.push_str(" \"");
         for byte in word {
-            // Writing to a `String` cannot fail.
             let _ = match byte {
                 b'\\' | b'"' => write!(line, "\\{}", char::from(*byte)),
                 b'\n' => write!(line, "\\n"),

@@ -53,7 +53,7 @@ impl Observers {
             && !command.flags.has(SKIP_SLOWLOG)
         {
             let now = || server.db.clock_now();
-            server.redis.slowlog.note(started.elapsed(), now, &session.client, args);
+            server.redis.slowlog.note(started.elapsed(), now, &session.client, (command, args));
         }
     }
 }

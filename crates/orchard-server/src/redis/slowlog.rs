@@ -1,6 +1,8 @@
 //! The commands that took long.
 
 use super::clients::Client;
+use super::command::Command;
+use super::secrets::{REDACTED, is_secret};
 use bytes::Bytes;
 use orchard_wire::resp::{Args, Reply};
 use orcharddb::UnixMillis;
@@ -73,7 +75,7 @@ impl SlowLog {
         took: Duration,
         at: impl FnOnce() -> UnixMillis,
         client: &Client,
-        args: Args<'_>,
+        (command, args): (&Command, Args<'_>),
     ) {
         let took_us = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
         let threshold_us = self.threshold_us();
@@ -88,7 +90,7 @@ impl SlowLog {
             id,
             at: at(),
             took_us,
-            args: kept(args),
+            args: kept(command, args),
             address: client.address.map_or(String::new(), |address| address.to_string()),
             name: client.seen.lock().name.clone(),
         });
@@ -120,10 +122,14 @@ impl SlowLog {
     }
 }
 
-/// What is kept of the arguments, with a note of what is not.
-fn kept(args: Args<'_>) -> Vec<Bytes> {
+/// What is kept of the arguments, with a note of what is not; never a secret.
+fn kept(command: &Command, args: Args<'_>) -> Vec<Bytes> {
     let shown = if args.len() > ARGS_MAX { ARGS_MAX - 1 } else { args.len() };
-    let mut words: Vec<_> = args.iter().take(shown).map(cut).collect();
+    let word = |(place, word)| match is_secret(command, args, place) {
+        true => Bytes::from_static(REDACTED.as_bytes()),
+        false => cut(word),
+    };
+    let mut words: Vec<_> = args.iter().take(shown).enumerate().map(word).collect();
     if shown < args.len() {
         words.push(Bytes::from(format!("... ({} more arguments)", args.len() - shown)));
     }
@@ -144,6 +150,7 @@ fn cut(word: &[u8]) -> Bytes {
 mod tests {
     use super::*;
     use crate::redis::clients::Clients;
+    use crate::redis::command;
     use orchard_wire::resp::OwnedArgs;
 
     #[test]
@@ -155,7 +162,8 @@ mod tests {
             std::iter::once(&b"MGET"[..]).chain(std::iter::repeat_n(&long[..], 40)).collect();
         let args = OwnedArgs::new(words.into_iter());
         let note = |took_us| {
-            log.note(Duration::from_micros(took_us), || UnixMillis(5_000), &client, args.args());
+            let mget = command::find(b"mget").expect("a command");
+            log.note(Duration::from_micros(took_us), || UnixMillis(5_000), &client, (mget, args.args()));
         };
         note(9_999);
         assert_eq!(log.len(), 0);

@@ -372,16 +372,27 @@ fn a_monitor_sees_commands_and_the_slow_log_keeps_them() {
         ("SET k secret", "+OK"),
         ("AUTH hunter2", "+OK"),
         ("GET k", "\"secret\""),
+        ("MULTI", "+OK"),
+        ("GET k", "+QUEUED"),
+        ("EXEC", "[\"secret\"]"),
+        ("HELLO 2 AUTH default hunter3 SETNAME", "-ERR Syntax error in HELLO option 'SETNAME'"),
+    ]);
+    let slow = client.run("SLOWLOG GET 10");
+    assert!(slow.contains("[\"AUTH\", \"(redacted)\"]") && !slow.contains("hunter"), "{slow}");
+    client.check(&[
         ("SLOWLOG RESET", "+OK"),
         ("SET k v", "+OK"),
         ("CONFIG SET slowlog-log-slower-than -1", "+OK"),
         ("SLOWLOG GET junk", "-ERR count should be greater than or equal to -1"),
     ]);
-    let seen: Vec<_> = (0..3).map(|_| watcher.read()).collect();
+    let seen: Vec<_> = (0..7).map(|_| watcher.read()).collect();
     let words = |line: &str| line.split_once("] ").expect("a line").1.to_owned();
     assert_eq!(words(&seen[0]), r#""SET" "k" "secret""#);
     assert_eq!(words(&seen[1]), r#""AUTH" "(redacted)""#);
     assert_eq!(words(&seen[2]), r#""GET" "k""#);
+    let transaction: Vec<_> = seen[3..6].iter().map(|line| words(line)).collect();
+    assert_eq!(transaction, [r#""MULTI""#, r#""GET" "k""#, r#""EXEC""#]);
+    assert_eq!(words(&seen[6]), r#""HELLO" "2" "AUTH" "(redacted)" "(redacted)" "SETNAME""#);
     assert!(client.run("SLOWLOG GET").contains("[\"SET\", \"k\", \"v\"]"));
     assert!(client.run("CLIENT LIST").contains(" flags=O "));
 }

@@ -1,4 +1,4 @@
-# The Redis protocol: redis-cli, redis-py and ioredis; a short differential run for each family against a real Redis 7; and
+# The Redis protocol: redis-cli, redis-py, ioredis, node-redis, fred and what JetKV sends; a short differential run for each family against a real Redis 7; and
 # kill -9 under load. The long differential run is `python3 e2e/redis/differential`.
 . "$(dirname "$0")/../lib.sh"
 here=$(cd "$(dirname "$0")/../redis" && pwd)
@@ -8,6 +8,9 @@ done
 
 node_clients "$here"/clients/*.json "$here"/clients/*.mjs
 python_clients "$here/clients/requirements.txt"
+
+root=$(cd "$here/../.." && pwd)
+cargo build -q --locked --manifest-path "$here/fred/Cargo.toml" --target-dir "$root/target/e2e-fred"
 
 start --memory
 port=${address##*:}
@@ -30,6 +33,7 @@ run "ioredis in Node $(node --version)" node "$work/npm/session.mjs"
 run "redis-py: asyncio, pools, caching, threads" "$work/python/bin/python" "$here/clients/strangers.py"
 run "what JetKV sends" "$work/python/bin/python" "$here/clients/jetkv.py"
 run "ioredis and node-redis: reconnecting, caching, pools" node "$work/npm/strangers.mjs"
+run "fred" "$root/target/e2e-fred/debug/fred-session" "$address"
 run "redis-benchmark" bash -c "redis-benchmark -p $port -n 2000 -P 16 -q -t ping,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,zadd,zpopmin,lrange_100,mset && echo 1 checks"
 stop TERM
 

@@ -169,7 +169,10 @@ class Generator:
         for _ in range(rng.choice([1, 1, 2, 3])):
             line = rng.choices(WAKERS, [int(waker.split(" ")[0]) for waker in WAKERS])[0]
             for part in line.split(" ", 1)[1].split(" @ "):
-                wakes.append(tuple(tame(Template("4 " + part).generate(rng, family))))
+                args = tuple(tame(Template("4 " + part).generate(rng, family)))
+                if args[0].upper() == b"ZUNIONSTORE":
+                    wakes.append((b"DEL", args[1]))  # README.md tells why
+                wakes.append(args)
         return Step(0, "block", (tuple(waiting), tuple(wakes)))
 
 

@@ -73,7 +73,7 @@ pub(super) fn places(command: &Command, args: Args<'_>) -> Vec<usize> {
     let has = |word: &[u8], from| args.iter().skip(from).any(|arg| arg.eq_ignore_ascii_case(word));
     let all = || families::key_places(command, args).unwrap_or_default();
     match command.name {
-        name if name.starts_with("memory|") => Vec::new(),
+        name if name == "watch" || name.starts_with("memory|") => Vec::new(),
         "getdel" | "getex" | "getset" => vec![1],
         "set" if has(b"get", 3) => vec![1],
         "bitfield" if !has(b"set", 2) && !has(b"incrby", 2) => vec![1],

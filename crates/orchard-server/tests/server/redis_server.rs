@@ -135,6 +135,7 @@ fn hits_and_misses_are_counted() {
         6,
         2,
     );
+    counted(&["LCS list set", "WATCH a none", "UNWATCH"], 2, 0);
     counted(&["MULTI", "GET a", "GET none", "SET d 1", "EXEC"], 1, 1);
     counted(&["MULTI", "GET a", "GET none", "EXEC"], 1, 1);
 }
@@ -188,6 +189,7 @@ fn misses_are_told_as_redis_looks() {
     told("ZRANGEBYLEX c x y", &[]);
     told("ZUNION 1 c NONSENSE", &["c"]);
     told("COPY d e", &["d"]);
+    told("WATCH d e", &[]);
     told("MULTI", &[]);
     told("GETDEL f", &[]);
     told("LLEN h", &[]);

@@ -84,10 +84,14 @@ fn trace(table: &Table, one: &[u8], two: &[u8]) -> (Vec<u8>, Vec<Match>) {
 }
 
 pub(super) fn lcs(cx: &mut Context<'_, '_>, args: Args<'_>) -> Result<Reply, RedisError> {
-    let mut strings = [Bytes::new(), Bytes::new()];
-    for (string, name) in strings.iter_mut().zip([args.at(1), args.at(2)]) {
+    let mut entries = [None, None];
+    for (entry, name) in entries.iter_mut().zip([args.at(1), args.at(2)]) {
         let key = cx.key(name)?;
-        if let Some(entry) = cx.entry(&key)? {
+        *entry = cx.entry(&key)?;
+    }
+    let mut strings = [Bytes::new(), Bytes::new()];
+    for (string, entry) in strings.iter_mut().zip(entries) {
+        if let Some(entry) = entry {
             let text = value::text_of(&entry.value);
             *string = text.map_err(|_| RedisError::err("The specified keys must contain string values"))?;
         }

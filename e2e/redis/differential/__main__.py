@@ -13,7 +13,7 @@ import time
 import differences
 import resp
 from faults import FAULTS
-from families import FAMILIES
+from families import DATA, FAMILIES
 from generate import Generator
 from runner import Pair, shrink
 from servers import Orchard, Redis
@@ -67,7 +67,9 @@ def parse():
 
 def run_family(options, family, protocol, redis, second):
     fault = FAULTS[options.fault]() if options.fault else None
-    pair = Pair(redis, second, protocol, fault)
+    # CONFIG RESETSTAT is in family connection; others run their commands framed or in steps.
+    counts_looks = not fault and family in (*DATA, "transactions")
+    pair = Pair(redis, second, protocol, fault, counts_looks)
     framed = family in FRAMED
     started = time.monotonic()
     seen, steps, round_number = set(), 0, 0

@@ -1,5 +1,6 @@
 """Runs steps on both servers, in pipelines where that is possible, and says where the replies differ first."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from steps import STEPS
 CONNECTIONS = 4
 ENDS_TRANSACTION = {b"EXEC", b"DISCARD", b"RESET", b"QUIT"}
 PIPELINE_MAX = 64
+LOOKED = {field: re.compile(field + rb":(\d+)") for field in (b"keyspace_hits", b"keyspace_misses")}
 
 
 @dataclass
@@ -64,15 +66,21 @@ class Side:
         for connection in self.connections + [self.control]:
             connection.close()
 
+    def looked(self):
+        """How many keys commands have looked for to read them, and found or not."""
+        stats = self.control.call(b"INFO", b"stats")[1]
+        return [int(LOOKED[field].search(stats)[1]) for field in LOOKED]
+
 
 class Pair:
-    def __init__(self, redis, orchard, protocol, fault=None):
+    def __init__(self, redis, orchard, protocol, fault=None, counts_looks=False):
         self.redis = Side(redis, protocol)
         self.orchard = Side(orchard, protocol)
         self.counts = Counter()
         self.commands = Counter()
         self.fault = fault
         self.token = 0
+        self.counts_looks = counts_looks
         self.queues = {}
 
     def reset(self):
@@ -123,6 +131,20 @@ class Pair:
         return None
 
     def run_batch(self, at, batch):
+        before = [side.looked() for side in self.sides()] if self.counts_looks else None
+        found = self.run_commands(at, batch)
+        if found or not before:
+            return found
+        redis, orchard = [
+            (":", tuple(now - then for now, then in zip(side.looked(), counted)))
+            for side, counted in zip(self.sides(), before)
+        ]
+        return None if redis == orchard else Found(at, batch[0], "keyspace_hits and keyspace_misses", redis, orchard)
+
+    def sides(self):
+        return (self.redis, self.orchard)
+
+    def run_commands(self, at, batch):
         conn = batch[0].conn
         data = b"".join(resp.encode(step.args) for step in batch)
         self.redis[conn].send_raw(data)

@@ -11,6 +11,7 @@ from compare import same
 EXPIRY_MS = 10
 EXPIRY_WAIT_S = 0.06
 SETTLE_S = 5.0
+TURN_S = 0.05
 QUIET_S = 0.25
 LONG_QUIET_S = 3.0
 AUDITED_DATABASES = (b"0", b"1", b"2")
@@ -231,10 +232,19 @@ def blocked_count(connection):
     return -1
 
 
+def turns():
+    """Turns to look until SETTLE_S have passed. While the machine stands still, or others have it, little passes."""
+    passed = 0.0
+    while passed < SETTLE_S:
+        began = time.monotonic()
+        yield
+        passed += min(time.monotonic() - began, TURN_S)
+
+
 def await_blocked(pair):
     """Whether as many clients wait on both sides. Either may be late, so both are asked until they agree twice."""
-    deadline, agreed = time.monotonic() + SETTLE_S, 0
-    while time.monotonic() < deadline:
+    agreed = 0
+    for _ in turns():
         agreed = agreed + 1 if blocked_count(pair.redis.control) == blocked_count(pair.orchard.control) else 0
         if agreed == 2:
             return True
@@ -245,8 +255,7 @@ def await_blocked(pair):
 def await_settled(side, number, identity):
     """Whether a client that was sent a command is seen to wait, or has its reply. Equal counts of waiting clients do not tell:
     the command may not have run at all yet."""
-    deadline = time.monotonic() + SETTLE_S
-    while time.monotonic() < deadline:
+    for _ in turns():
         line = side.control.call(b"CLIENT", b"LIST", b"ID", b"%d" % identity)[1] or b""
         if b" flags=b " in line or side[number].buffer or select.select([side[number].socket], [], [], 0)[0]:
             return True

@@ -62,6 +62,8 @@ pub struct Written {
 
 /// What `apply` changes. Keys are flat (see [`crate::format`]).
 pub trait State {
+    /// These mutations come next: brings in what they will look at, if that helps. Changes nothing.
+    fn ahead(&self, _mutations: &[Mutation]) {}
     /// The newest version of a key, tombstones and expired ones included.
     fn newest(&self, key: &[u8]) -> Option<Stored<'_>>;
     /// Visits the newest version of every key of a range in order.
@@ -517,6 +519,9 @@ pub fn token_key(id: &[u8]) -> Vec<u8> {
     flat
 }
 
+/// Mutations whose cache misses overlap.
+pub(crate) const AHEAD: usize = 16;
+
 /// Decides a commit and, if it happens, changes the state.
 ///
 /// # Errors
@@ -555,6 +560,9 @@ pub fn apply<S: State>(
     }
     let mut writer = Writer { state, place, mutations, tally: Tally::default(), keys_of_ranges: Vec::new() };
     for (index, mutation) in mutations.iter().enumerate() {
+        if index % AHEAD == 0 && mutations.len() > 1 {
+            writer.state.ahead(&mutations[index..mutations.len().min(index + AHEAD)]);
+        }
         if let Err(refusal) = writer.mutate(index, mutation) {
             if !mutants::enabled(Mutant::PartialCommitKept) {
                 let before = place.stamp.raw() - 1;

@@ -311,7 +311,7 @@ impl Engine {
             {
                 return refuse(error);
             }
-            let attempt = self.attempt(&mut self.core.lock(), commit, &bytes, deletes);
+            let attempt = self.attempt(&mut self.lock_to_commit(&commit.mutations), commit, &bytes, deletes);
             match attempt {
                 Attempt::Done(submitted) => {
                     self.company.look();

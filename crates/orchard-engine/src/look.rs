@@ -1,12 +1,15 @@
 //! Reads that need no value: whether a key is there and of what version, and bringing keys into the processor's cache.
 
+use crate::apply::AHEAD;
+use crate::commit::Core;
 use crate::engine::Engine;
 use crate::error::ReadError;
 use crate::format::push_flat_key;
 use crate::read::{is_visible, with_flat_key};
 use crate::snapshot::SnapshotPin;
 use orchard_map::{Hashed, KeyHash};
-use orchard_types::{SpaceId, Versionstamp};
+use orchard_types::{Mutation, SpaceId, Versionstamp};
+use parking_lot::MutexGuard;
 use std::ops::Range;
 
 /// The keys of what will be done next, with their hashes once [`Engine::warm`] has seen them; kept by the caller, so that
@@ -86,9 +89,36 @@ impl WarmKeys {
 }
 
 /// Keys whose places are fetched together.
-const WARM_AT_ONCE: usize = 16;
+const WARM_AT_ONCE: usize = AHEAD;
+
+/// Runs `look` with the flat keys of the first [`AHEAD`] of these mutations.
+pub(crate) fn with_flat_keys<T>(mutations: &[Mutation], look: impl FnOnce(&[&[u8]]) -> T) -> T {
+    if let [mutation] = mutations {
+        return with_flat_key(mutation.space, &mutation.key, |key| look(&[key]));
+    }
+    let (mut bytes, mut ends) = (Vec::new(), [0; AHEAD]);
+    for (end, mutation) in ends.iter_mut().zip(mutations) {
+        push_flat_key(&mut bytes, mutation.space, &mutation.key);
+        *end = bytes.len();
+    }
+    let (mut keys, mut start): ([&[u8]; AHEAD], _) = ([&[]; AHEAD], 0);
+    for (key, end) in keys.iter_mut().zip(ends) {
+        *key = bytes.get(start..end).unwrap_or_default();
+        start = end;
+    }
+    look(keys.get(..mutations.len()).unwrap_or(&keys))
+}
 
 impl Engine {
+    /// The commit lock, for a commit of these mutations. Whoever has to wait for it brings in what they will look at
+    /// meanwhile, so that others wait less for them.
+    pub(crate) fn lock_to_commit(&self, mutations: &[Mutation]) -> MutexGuard<'_, Core> {
+        self.core.try_lock().unwrap_or_else(|| {
+            with_flat_keys(mutations, |keys| self.reader.pin().warm(keys));
+            self.core.lock()
+        })
+    }
+
     /// Brings the places of keys that will be read or written next into the processor's cache, several at a time, and
     /// notes their hashes. Changes nothing else. `to_write`: their places in the ordered index, too.
     pub fn warm(&self, keys: &mut WarmKeys, to_write: bool) {

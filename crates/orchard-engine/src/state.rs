@@ -3,10 +3,11 @@
 use crate::apply::{Replaced, State, Stored, Written};
 use crate::count::Apart;
 use crate::expiry::ExpiryIndex;
+use crate::look::with_flat_keys;
 use crate::ranges::{Erased, Ranges};
 use orchard_map::{Content, Hashed, MapWriter, NewVersion, Version};
 use orchard_types::collection::HEADER_SIZE_BYTES_MAX;
-use orchard_types::{CollectionId, UnixMillis, ValueType};
+use orchard_types::{CollectionId, Mutation, UnixMillis, ValueType};
 use parking_lot::Mutex;
 use std::ops::{Bound, ControlFlow, RangeBounds};
 
@@ -131,6 +132,10 @@ pub(crate) fn stored<'v>(ranges: &Ranges, version: Version<'v>) -> Stored<'v> {
 }
 
 impl State for Entries<'_> {
+    fn ahead(&self, mutations: &[Mutation]) {
+        with_flat_keys(mutations, |keys| self.map.prefetch(keys));
+    }
+
     fn newest(&self, key: &[u8]) -> Option<Stored<'_>> {
         self.map.newest(key).map(|version| self.stored(version))
     }

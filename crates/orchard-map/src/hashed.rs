@@ -41,8 +41,19 @@ impl MapReader {
 }
 
 impl Guard<'_> {
-    /// Brings in what a writer will look at to put these keys, whose hashes are given, several cache misses at a time.
-    /// Changes nothing else.
+    /// Brings in what a writer will look at to put these keys, several cache misses at a time. Changes nothing else.
+    pub fn warm(&self, keys: &[&[u8]]) {
+        const BATCH: usize = 16;
+        for keys in keys.chunks(BATCH) {
+            let mut hashes = [KeyHash::default(); BATCH];
+            for (hash, key) in hashes.iter_mut().zip(keys) {
+                *hash = KeyHash(self.shared.directory.hash_of(key));
+            }
+            self.prefetch(&hashes[..keys.len()], keys);
+        }
+    }
+
+    /// As [`Guard::warm`] for keys whose hashes are given.
     pub fn prefetch(&self, hashes: &[KeyHash], keys: &[&[u8]]) {
         let directory = &self.shared.directory;
         hashes.iter().for_each(|hash| directory.prefetch_line(hash.0));
@@ -55,6 +66,11 @@ impl Guard<'_> {
 }
 
 impl MapWriter {
+    /// As [`Guard::warm`].
+    pub fn prefetch(&self, keys: &[&[u8]]) {
+        self.reader.pin().warm(keys);
+    }
+
     /// `key` with its hash.
     #[inline]
     pub fn hashed<'k>(&self, key: &'k [u8]) -> Hashed<'k> {

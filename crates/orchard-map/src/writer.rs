@@ -42,7 +42,7 @@ impl WriterState {
 /// Changes the map. There is one per map; put it behind the lock that orders changes.
 pub struct MapWriter {
     /// A reader's handle; that `MapWriter` is not `Clone` is what makes it the only writer.
-    reader: MapReader,
+    pub(crate) reader: MapReader,
 }
 
 /// What a call of [`MapWriter::reclaim`] did.

@@ -102,6 +102,13 @@ pub struct EngineOptions {
     pub tells_apart: fn(&[u8]) -> bool,
 }
 
+impl EngineOptions {
+    /// How the log uses its files: zeros are written ahead where every group is synced.
+    pub(crate) fn log_options(&self) -> LogOptions {
+        LogOptions { prefills: self.log.prefills && self.durability == Durability::Fsync, ..self.log }
+    }
+}
+
 impl Default for EngineOptions {
     fn default() -> Self {
         EngineOptions {

@@ -185,8 +185,15 @@ fn create(env: Env, options: EngineOptions, lock: Box<dyn DiskLock>) -> Result<E
     }
     disk.sync_dir("").map_err(StorageError::io(""))?;
     let database = new_id(&env)?;
-    let log =
-        FileLog::begin(env.disk.clone(), database, options.log, 1, (0, 0), VecDeque::new(), Vec::new())?;
+    let log = FileLog::begin(
+        env.disk.clone(),
+        database,
+        options.log_options(),
+        1,
+        (0, 0),
+        VecDeque::new(),
+        Vec::new(),
+    )?;
     let manifest = Manifest {
         database,
         sequence: 1,
@@ -315,7 +322,7 @@ fn open_existing(
         let log = FileLog::resume(
             disk.clone(),
             manifest.database,
-            options.log,
+            options.log_options(),
             end.position,
             last_index,
             end.old,
@@ -346,7 +353,7 @@ fn open_existing(
         let log = FileLog::begin(
             disk.clone(),
             manifest.database,
-            options.log,
+            options.log_options(),
             end.position.number + 1,
             (end.position.previous_checksum, last_index),
             old,

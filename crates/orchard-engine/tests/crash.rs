@@ -31,6 +31,7 @@ fn options(durability: Durability) -> EngineOptions {
             file_size_bytes_max: 8 << 10,
             prefill_bytes_min: 4 << 10,
             prefill_bytes_max: 4 << 10,
+            prefills: true,
             reserve_bytes: 4 << 10,
             // One level recycles its log files, the other removes them.
             spare_files_max: usize::from(durability == Durability::Fsync),

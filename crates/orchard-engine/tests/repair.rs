@@ -34,6 +34,7 @@ fn options() -> EngineOptions {
             file_size_bytes_max: 4 << 10,
             prefill_bytes_min: 4 << 10,
             prefill_bytes_max: 4 << 10,
+            prefills: true,
             ..LogOptions::default()
         },
         group_delay_ns_max: 0,

@@ -32,6 +32,7 @@ fn files_kept_to_be_written_again_are_given_back() {
             file_size_bytes_max: 32 << 10,
             prefill_bytes_min: 4 << 10,
             prefill_bytes_max: 4 << 10,
+            prefills: true,
             reserve_bytes: 4 << 10,
             spare_files_max: 2,
         },

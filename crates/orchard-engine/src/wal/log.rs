@@ -65,6 +65,9 @@ pub struct LogOptions {
     pub prefill_bytes_min: u64,
     /// Largest step.
     pub prefill_bytes_max: u64,
+    /// Whether it is written at all. Where a sync is rare, or never comes, the zeros cost as much as what is written over
+    /// them and bring nothing: then a step only makes the file longer.
+    pub prefills: bool,
     /// Size of a file that is given up when the disk is full, so that deletes go on.
     pub reserve_bytes: u64,
     /// How many files that are no longer needed are kept to be written again: writing into written blocks is 2 to 7
@@ -78,6 +81,7 @@ impl Default for LogOptions {
             file_size_bytes_max: 64 << 20,
             prefill_bytes_min: 32 << 10,
             prefill_bytes_max: 4 << 20,
+            prefills: true,
             reserve_bytes: 64 << 10,
             spare_files_max: 2,
         }
@@ -144,7 +148,7 @@ pub struct FileLog {
     file: Arc<dyn DiskFile>,
     path: String,
     position: LogPosition,
-    /// Up to here the file's blocks are written.
+    /// Up to here the file's blocks are written, or the file is as long if it is not written ahead.
     written_ahead_bytes: u64,
     last_appended_index: u64,
     synced_through: u64,
@@ -434,6 +438,20 @@ impl FileLog {
         }
     }
 
+    /// No frame begins at the end of the log any more, whatever was written there.
+    fn unmake_frame(&mut self) -> bool {
+        let end = self.position.offset_bytes;
+        if self.file.write_all_at(end, &[0; 8]).is_ok() {
+            return true;
+        }
+        // Where the file was not written ahead not even these may find a block. What is cut off needs none.
+        let is_cut = self.file.set_len_bytes(end).is_ok();
+        if is_cut {
+            self.written_ahead_bytes = end;
+        }
+        is_cut
+    }
+
     /// Deletes on a full disk may take what is kept free otherwise.
     fn may_grow_to(&self, end: u64) -> bool {
         self.is_reserve_released || self.leaves_room(end.saturating_sub(self.written_ahead_bytes), end)
@@ -446,6 +464,11 @@ impl FileLog {
     fn write_zeros(&mut self, end: u64) -> Result<(), StorageError> {
         const CHUNK_BYTES: u64 = 256 << 10;
         let end = end.next_multiple_of(4096);
+        if !self.options.prefills {
+            self.file.set_len_bytes(end).map_err(StorageError::io(&self.path))?;
+            self.written_ahead_bytes = end;
+            return Ok(());
+        }
         let zeros = vec![0; CHUNK_BYTES.min(end - self.written_ahead_bytes) as usize];
         while self.written_ahead_bytes < end {
             let count = (end - self.written_ahead_bytes).min(zeros.len() as u64);
@@ -547,9 +570,8 @@ impl CommitLog for FileLog {
             let error = no_space_or_failed(StorageError::Io { file: self.path.clone(), source });
             // What was written may be the whole frame: unmake it for good, or the caller's "nothing was written" is a lie
             // after a crash that keeps the one write and not the other.
-            let unmade = matches!(error, LogError::NoSpace)
-                && self.file.write_all_at(self.position.offset_bytes, &[0; 8]).is_ok()
-                && self.file.sync_data().is_ok();
+            let unmade =
+                matches!(error, LogError::NoSpace) && self.unmake_frame() && self.file.sync_data().is_ok();
             return Err(match error {
                 LogError::NoSpace if !unmade => LogError::Failed(StorageError::Io {
                     file: self.path.clone(),
@@ -582,3 +604,6 @@ impl CommitLog for FileLog {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

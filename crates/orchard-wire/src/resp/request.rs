@@ -100,6 +100,7 @@ impl Span {
         Span { start: start as u32, end: end as u32 }
     }
 
+    #[inline(always)]
     fn of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
@@ -118,6 +119,7 @@ pub struct Batch {
 
 impl Batch {
     /// Number of requests.
+    #[inline]
     pub fn len(&self) -> usize {
         self.ends.len()
     }
@@ -128,6 +130,7 @@ impl Batch {
     }
 
     /// The arguments of one request, the command's name first; empty if there is none.
+    #[inline]
     pub fn request(&self, index: usize) -> Args<'_> {
         let end = self.ends.get(index).map_or(0, |end| *end as usize);
         let start =
@@ -150,21 +153,25 @@ pub struct Args<'a> {
 
 impl<'a> Args<'a> {
     /// Number of arguments, the name included.
+    #[inline]
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
     /// Whether there is none, not even a name.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
     }
 
     /// One argument, if there are so many.
+    #[inline]
     pub fn get(&self, index: usize) -> Option<&'a [u8]> {
         self.spans.get(index).map(|span| span.of(self.bytes))
     }
 
     /// One argument that the command's arity promises; empty if it is missing.
+    #[inline]
     pub fn at(&self, index: usize) -> &'a [u8] {
         self.get(index).unwrap_or_default()
     }
@@ -182,6 +189,7 @@ impl<'a> Args<'a> {
     }
 
     /// Every argument, the name included.
+    #[inline]
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> + ExactSizeIterator + use<'a> {
         let bytes = self.bytes;
         self.spans.iter().map(move |span| span.of(bytes))
@@ -232,24 +240,29 @@ impl OwnedArgs {
 }
 
 /// A head of one to three digits, as most are: its number, and where what follows it begins. `None`: it has another form,
-/// or is not there whole.
+/// or is not there whole; behind a head lie two bytes at least.
 #[inline(always)]
 fn short_head(buffer: &[u8], at: usize, mark: u8) -> Option<(usize, usize)> {
-    let digit = |byte: u8| usize::from(byte - b'0');
-    let (number, length) = match buffer.get(at..)? {
-        [first, one @ b'0'..=b'9', b'\r', _, ..] if *first == mark => (digit(*one), 4),
-        [first, ten @ b'1'..=b'9', one @ b'0'..=b'9', b'\r', _, ..] if *first == mark => {
-            (10 * digit(*ten) + digit(*one), 5)
-        }
-        [first, hundred @ b'1'..=b'9', ten @ b'0'..=b'9', one @ b'0'..=b'9', b'\r', _, ..]
-            if *first == mark =>
-        {
-            (100 * digit(*hundred) + 10 * digit(*ten) + digit(*one), 6)
-        }
-        _ => return None,
-    };
-    Some((number, at + length))
+    let [first, one, two, three, end, _] = *buffer.get(at..)?.first_chunk()?;
+    let digit = |byte: u8| usize::from(byte.wrapping_sub(b'0'));
+    if first != mark || digit(one) > 9 {
+        return None;
+    }
+    if two == b'\r' {
+        return Some((digit(one), at + 4));
+    }
+    if one == b'0' || digit(two) > 9 {
+        return None;
+    }
+    let number = 10 * digit(one) + digit(two);
+    if three == b'\r' {
+        return Some((number, at + 5));
+    }
+    (digit(three) <= 9 && end == b'\r').then(|| (10 * number + digit(three), at + 6))
 }
+
+/// The number of a [`short_head`] at most.
+const SHORT_MAX: usize = 999;
 
 /// What a step found.
 enum Step {
@@ -294,7 +307,13 @@ impl RequestDecoder {
     /// to it, and change nothing before.
     pub fn decode(&mut self, buffer: &mut BytesMut, limits: &RequestLimits) -> Batch {
         let mut error = None;
+        // Most requests are there whole and have short heads; whether they are too much is then asked for none of them.
+        let may_be_short =
+            !limits.is_stranger && limits.args_max.min(limits.bulk_size_bytes_max) >= SHORT_MAX;
         while self.ends.len() < limits.requests_max {
+            if may_be_short && self.args_left == 0 && self.short_request(buffer, limits) {
+                continue;
+            }
             match self.step(buffer, limits) {
                 Ok(Step::On) => {}
                 Ok(Step::Wait) => break,
@@ -363,6 +382,27 @@ impl RequestDecoder {
         if self.spans.len() > begun {
             self.ends.push(self.spans.len() as u32);
         }
+    }
+
+    /// Reads a whole request with short heads; `false`, and nothing is read, if there is none.
+    #[inline(always)]
+    fn short_request(&mut self, buffer: &[u8], limits: &RequestLimits) -> bool {
+        let Some((count, mut at)) = short_head(buffer, self.at, b'*') else { return false };
+        let begun = self.spans.len();
+        for _ in 0..count {
+            let Some((length, start)) = short_head(buffer, at, b'$') else { break };
+            self.spans.push(Span::new(start, start + length));
+            at = start + length + 2;
+        }
+        let is_whole = count > 0 && self.spans.len() - begun == count && at <= buffer.len();
+        if !is_whole || at - self.whole > limits.request_size_bytes_max {
+            self.spans.truncate(begun);
+            return false;
+        }
+        self.at = at;
+        self.whole = at;
+        self.ends.push(self.spans.len() as u32);
+        true
     }
 
     /// Reads one count, one argument or one line.

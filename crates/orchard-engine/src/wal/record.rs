@@ -161,63 +161,56 @@ pub fn encode_hashed(token: Option<(&Token, Option<u64>)>, mutations: &[Mutation
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-/// A few bytes that are put together before they are appended.
-#[derive(Default)]
-struct Few {
-    bytes: [u8; 32],
-    length: usize,
-}
-
-impl Few {
-    fn push(&mut self, byte: u8) {
-        self.bytes[self.length] = byte;
-        self.length += 1;
-    }
-
-    fn push_varint(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.push(number as u8 | 0x80);
-            number >>= 7;
-        }
-        self.push(number as u8);
-    }
-
-    fn append_to(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.bytes[..self.length]);
-    }
-}
-
 /// The record of the most frequent commit: one value, without expiry.
 fn push_one_set(out: &mut Vec<u8>, mutation: &Mutation, value: &Value) {
     // Room for the length, no flags, one mutation.
-    let mut head = Few { bytes: [0; 32], length: 5 };
-    head.push_varint(1);
-    push_set(out, head, (mutation.space, &mutation.key), Expiry::Never, (value.value_type, &value.data));
+    out.extend_from_slice(&[0, 0, 0, 0, 0, 1]);
+    push_set(out, (mutation.space, &mutation.key), Expiry::Never, (value.value_type, &value.data));
 }
 
-/// A set behind what is in `head` already.
+/// What a set takes beside its key, its value and an expiry's number, at most.
+const SET_OVERHEAD_BYTES: usize = 32;
+
+/// A set. What stands around key and value is mostly a few bytes of known number, which cost next to nothing to append.
 #[inline]
 fn push_set(
     out: &mut Vec<u8>,
-    mut head: Few,
     (space, key): (SpaceId, &[u8]),
     expiry: Expiry,
     (value_type, data): (ValueType, &[u8]),
 ) {
-    head.push(SET);
-    head.push_varint(u64::from(space.0));
-    head.push_varint(key.len() as u64);
-    head.append_to(out);
-    out.extend_from_slice(key);
-    let mut middle = Few::default();
-    match expiry {
-        Expiry::Never => middle.push(EXPIRY_NEVER),
-        Expiry::Keep => middle.push(EXPIRY_KEEP),
-        other => push_expiry(out, other),
+    const ONE: usize = 0x7f;
+    const TWO: usize = 0x3fff;
+    out.reserve(SET_OVERHEAD_BYTES + key.len() + data.len());
+    let (space, length) = (space.0 as usize, key.len());
+    if space <= ONE && length <= ONE {
+        out.extend_from_slice(&[SET, space as u8, length as u8]);
+    } else if space <= TWO && length <= ONE {
+        // As that of elements.
+        out.extend_from_slice(&[SET, space as u8 | 0x80, (space >> 7) as u8, length as u8]);
+    } else {
+        out.push(SET);
+        push_varint(out, space as u64);
+        push_varint(out, length as u64);
     }
-    middle.push(value_type as u8);
-    middle.push_varint(data.len() as u64);
-    middle.append_to(out);
+    out.extend_from_slice(key);
+    let (expiry_code, value_type, length) = match expiry {
+        Expiry::Never => (EXPIRY_NEVER, value_type as u8, data.len()),
+        Expiry::Keep => (EXPIRY_KEEP, value_type as u8, data.len()),
+        other => {
+            push_expiry(out, other);
+            out.push(value_type as u8);
+            return push_bytes(out, data);
+        }
+    };
+    if length <= ONE {
+        out.extend_from_slice(&[expiry_code, value_type, length as u8]);
+    } else if length <= TWO {
+        out.extend_from_slice(&[expiry_code, value_type, length as u8 | 0x80, (length >> 7) as u8]);
+    } else {
+        out.extend_from_slice(&[expiry_code, value_type]);
+        push_varint(out, length as u64);
+    }
     out.extend_from_slice(data);
 }
 
@@ -254,7 +247,7 @@ impl RecordWriter {
         value: (ValueType, &[u8]),
     ) {
         self.mutations += 1;
-        push_set(out, Few::default(), key, expiry, value);
+        push_set(out, key, expiry, value);
     }
 
     pub(crate) fn delete(&mut self, out: &mut Vec<u8>, (space, key): (SpaceId, &[u8])) {
@@ -516,7 +509,18 @@ mod tests {
 
     #[test]
     fn one_set_is_encoded_as_all_are() {
-        for (space, key, data) in [(0, 1, 0), (0xef, 2_048, 200), (u32::MAX, 300, 70_000)] {
+        for (space, key, data) in [
+            (0, 1, 0),
+            (0xef, 2_048, 200),
+            (u32::MAX, 300, 70_000),
+            (0x7f, 0x7f, 0x7f),
+            (0x80, 0x80, 0x80),
+            (0xef, 30, 100),
+            (0x3fff, 30, 100),
+            (0x4000, 30, 100),
+            (0, 1, 0x3fff),
+            (0, 1, 0x4000),
+        ] {
             let key = Key::new(vec![7; key]).expect("short");
             let operation = Operation::Set { value: Value::from(vec![9; data]), expiry: Expiry::Never };
             let mutation = Mutation { space: SpaceId(space), key, operation };

@@ -259,8 +259,8 @@ impl Engine {
         }
     }
 
-    /// From now on every commit is kept for readers of the feed, as far back as there is room. A database in memory alone
-    /// spares itself that until somebody asks for the first time.
+    /// From now on every commit is kept in memory for readers of the feed, as far back as there is room. A database spares
+    /// itself that until somebody asks for the first time: then what came before is in the log, if there is one.
     pub fn follow_feed(&self) {
         self.tail.follow();
     }

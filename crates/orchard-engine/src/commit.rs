@@ -125,10 +125,14 @@ pub struct Core {
     pub(crate) purge: VecDeque<(Vec<u8>, u64)>,
     pub(crate) is_closed: bool,
     pub(crate) spare_buffers: Vec<Vec<u8>>,
+    /// The log was called to write what is sealed.
+    pub(crate) has_called_log: bool,
 }
 
 /// Groups that wait to be written may hold this many bytes before committers have to help.
 const SEALED_GROUPS_MAX: usize = 64;
+/// Where nobody waits for groups, so many of them are worth a call of the log: what they hold can be used again then.
+const SEALED_GROUPS_DUE: usize = 2;
 /// Keys that a commit looks at to erase, when it has to help.
 const ERASE_BATCH: usize = 1_024;
 /// Versions pruned for every group, at least.
@@ -150,6 +154,15 @@ impl Core {
     /// Whether too many groups wait to be written.
     pub(crate) fn must_write_first(&self) -> bool {
         self.sealed.len() >= SEALED_GROUPS_MAX
+    }
+
+    /// Whether the log is to be called now, once the lock is free, because groups lie about that nobody waits for.
+    pub(crate) fn must_call_log(&mut self, engine: &Engine) -> bool {
+        let is_due = self.sealed.len() >= SEALED_GROUPS_DUE
+            && !self.has_called_log
+            && engine.progress.durability() == Durability::None;
+        self.has_called_log |= is_due;
+        is_due
     }
 
     pub(crate) fn open_group(&mut self, engine: &Engine) -> (u64, UnixMillis, u32) {
@@ -594,6 +607,7 @@ impl Engine {
         let group = {
             let mut core = self.core.lock();
             let group = core.sealed.pop_front().or_else(|| core.open.take());
+            core.has_called_log &= !core.sealed.is_empty();
             self.company.note_open(core.open.as_ref().map_or(0, |open| open.count.into()));
             group
         };
@@ -628,7 +642,12 @@ impl Engine {
             }
             Err(LogError::Failed(error)) => return Err(self.poison(&error.to_string())),
         }
-        self.tail.push(&group);
+        if self.tail.is_followed() {
+            self.tail.push(&group);
+        } else {
+            // Who asks for it later reads the file.
+            self.tail.leave_out(Versionstamp::from_raw(last));
+        }
         self.stats.groups.fetch_add(1, Ordering::Relaxed);
         self.progress.advance(Durability::Os, last, group.log_time.0);
         self.written_time_ms.store(group.log_time.0, Ordering::Relaxed);

@@ -77,7 +77,11 @@ impl Engine {
                 room.run.flush(&mut core, self);
                 self.close_if_idle(&mut core);
                 self.reclaim_behind(&mut core);
+                let must_call_log = core.must_call_log(self);
                 drop(core);
+                if must_call_log {
+                    self.progress.notify_work();
+                }
                 self.company.look();
                 self.progress.wake_followers();
                 match held {

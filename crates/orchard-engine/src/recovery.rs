@@ -524,6 +524,7 @@ fn assemble(
         purge: loading.purge,
         is_closed: false,
         spare_buffers: Vec::new(),
+        has_called_log: false,
     };
     let log_clock = LogClock::new(env.clock.clone(), last_time);
     let durability = options.durability;

@@ -3,7 +3,8 @@
 //!
 //! - Groups stand in the order of the log, without gaps: everything behind `floor` that was written is here.
 //! - Its bytes are bounded. The newest group stays, whatever its size.
-//! - Until somebody follows it for the first time, commits in memory alone may be left out: `floor` then lies behind them.
+//! - Until somebody follows it for the first time, commits may be left out: `floor` then lies behind them, and where there is
+//!   a log they are read there.
 //! - A group is here before `visible` moves past it; readers look at `visible` first, then here.
 
 use crate::changes::FeedGroup;

@@ -91,3 +91,31 @@ fn every_thread_that_waits_hears_of_a_failed_sync() {
     assert!(outcomes.iter().filter(failed).count() >= 8, "each thread comes to a commit that fails");
     assert!(outcomes.iter().all(|outcome| outcome.is_ok() || failed(&outcome)));
 }
+
+#[test]
+fn groups_stay_in_memory_once_somebody_follows_and_are_read_from_files_before() {
+    const VALUE_BYTES: usize = 100_000;
+    let env = Env {
+        disk: Arc::new(FaultDisk::new(1)),
+        clock: Arc::new(ManualClock::at(UnixMillis(1_700_000_000_000))),
+        random: Arc::new(SeededRandom::new(1)),
+    };
+    let options = EngineOptions { durability: Durability::Os, ..EngineOptions::default() };
+    let engine = Engine::open(env, options).expect("opens");
+    let start = engine.visible();
+    let put = |number: u64| {
+        let key = Key::new(number.to_be_bytes().to_vec()).expect("short");
+        engine
+            .submit(&Commit::new().set(SpaceId::DEFAULT, key, vec![7; VALUE_BYTES]))
+            .outcome
+            .expect("applies");
+        while engine.log_step().expect("it writes") {}
+        engine.stats().memory_bytes as usize
+    };
+    let memory = (0..8).map(put).last().expect("some");
+    assert!(memory < 12 * VALUE_BYTES, "values are in memory once: {memory}");
+    assert_eq!(engine.changes(start, usize::MAX).expect("the log is whole").len(), 8);
+    let memory = (8..16).map(put).last().expect("some");
+    assert!(memory > 20 * VALUE_BYTES, "with their groups: {memory}");
+    assert_eq!(engine.changes(start, usize::MAX).expect("the log is whole").len(), 16);
+}

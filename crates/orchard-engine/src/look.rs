@@ -7,8 +7,8 @@ use crate::error::ReadError;
 use crate::format::push_flat_key;
 use crate::read::{is_visible, with_flat_key};
 use crate::snapshot::SnapshotPin;
-use orchard_map::{Hashed, KeyHash};
-use orchard_types::{Mutation, SpaceId, Versionstamp};
+use orchard_map::{Guard, Hashed, KeyHash};
+use orchard_types::{Mutation, SpaceId, ValueType, Versionstamp};
 use parking_lot::MutexGuard;
 use std::ops::Range;
 
@@ -58,6 +58,11 @@ impl WarmKeys {
     /// The keys that are added from now on are those of another request.
     pub fn begin_request(&mut self) {
         self.requests.push(self.keys.len());
+    }
+
+    /// Number of requests.
+    pub fn requests(&self) -> usize {
+        self.requests.len()
     }
 
     /// The numbers of the keys of a request, by its number.
@@ -122,6 +127,26 @@ impl Engine {
     /// Brings the places of keys that will be read or written next into the processor's cache, several at a time, and
     /// notes their hashes. Changes nothing else. `to_write`: their places in the ordered index, too.
     pub fn warm(&self, keys: &mut WarmKeys, to_write: bool) {
+        self.warm_with(keys, |guard, hashes, flat| {
+            if to_write {
+                guard.prefetch(hashes, flat);
+            } else {
+                guard.get_many(flat, u64::MAX, |_, found| {
+                    std::hint::black_box(
+                        found.and_then(|version| version.value().and_then(<[u8]>::first).copied()),
+                    );
+                });
+            }
+        });
+    }
+
+    /// As [`Engine::warm`], for keys that will be written where the ordered index is warm already.
+    pub fn warm_hashed(&self, keys: &mut WarmKeys) {
+        self.warm_with(keys, |guard, hashes, _| guard.prefetch(hashes, &[]));
+    }
+
+    #[inline(always)]
+    fn warm_with(&self, keys: &mut WarmKeys, fetch: impl Fn(&Guard<'_>, &[KeyHash], &[&[u8]])) {
         keys.hashes.clear();
         if keys.distinct <= 1 {
             // One that all of them are about is in the cache soon.
@@ -141,18 +166,18 @@ impl Engine {
             }
             let (flat, hashes) =
                 (flat.get(..count).unwrap_or_default(), hashes.get(..count).unwrap_or_default());
-            if to_write {
-                guard.prefetch(hashes, flat);
-            } else {
-                guard.get_many(flat, u64::MAX, |_, found| {
-                    std::hint::black_box(
-                        found.and_then(|version| version.value().and_then(<[u8]>::first).copied()),
-                    );
-                });
-            }
+            fetch(&guard, hashes, flat);
             keys.hashes.extend_from_slice(hashes);
             next += count;
         }
+    }
+
+    /// Shows the newest applied value of a flat key, if it is in memory, whether or not it has expired or was deleted with a
+    /// range: a hint at what a write is about to find, and no read.
+    pub fn hint<T>(&self, flat: &[u8], see: impl FnOnce(ValueType, &[u8]) -> T) -> Option<T> {
+        let guard = self.reader.pin();
+        let newest = guard.get(flat, u64::MAX)?;
+        Some(see(ValueType::from_number(newest.type_tag())?, newest.value()?))
     }
 
     /// Whether a snapshot has an entry of this key; its value is not looked at.

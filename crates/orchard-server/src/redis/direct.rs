@@ -6,11 +6,11 @@ use super::families::common::exact_double;
 use super::value;
 use bytes::Bytes;
 use orchard_wire::resp::number::parse_integer;
-use orchard_wire::resp::reply::bulk;
-use orchard_wire::resp::{Args, Reply, RespVersion};
-use orcharddb::collection::{Place, Room};
+use orchard_wire::resp::reply::{bulk, integer};
+use orchard_wire::resp::{Args, Batch, Reply, RespVersion};
+use orcharddb::collection::{ElementsAhead, MadeAhead, Place, Room};
 use orcharddb::{
-    Applied, Expiry, Hashed, Seen, SpaceId, Value, ValueType, View, WarmKeys, push_flat_key, tuple,
+    Applied, Db, Expiry, Hashed, Seen, SpaceId, Value, ValueType, View, WarmKeys, push_flat_key, tuple,
 };
 use std::ops::Range;
 
@@ -38,6 +38,40 @@ pub(super) fn warm(keys: &mut WarmKeys, space: SpaceId, name: &[u8]) {
     if name.len() <= STACK_NAME_SIZE_BYTES {
         keys.push_with(space, |flat| tuple::push_name(flat, name));
     }
+}
+
+/// Elements that are made ahead together, about.
+const ELEMENTS_MAX: usize = 256;
+
+/// Makes and fetches the elements that the requests from one on will write, whose own keys are `keys`; all requests are
+/// taken for such that `write` is.
+pub(super) fn fetch_elements(
+    elements: &mut ElementsAhead,
+    db: &Db,
+    write: Option<Write>,
+    keys: &WarmKeys,
+    batch: &Batch,
+    from: usize,
+) {
+    elements.clear();
+    let Some(write) = write.filter(|write| write.has_elements()) else { return };
+    for number in 0..keys.requests() {
+        let own = keys.of_request(number);
+        let key = keys.get(own.start).filter(|_| !own.is_empty());
+        elements.begin_request(db, key.map_or(b"", |key| key.key()));
+        let args = batch.request(from + number);
+        match write {
+            Write::Push { front } => (2..args.len()).for_each(|_| elements.push_end(front)),
+            Write::AddMembers => (2..args.len()).for_each(|at| elements.push_name(args.at(at))),
+            Write::AddScored => (3..args.len()).step_by(2).for_each(|at| elements.push_name(args.at(at))),
+            _ => (2..args.len()).step_by(2).for_each(|at| elements.push_name(args.at(at))),
+        }
+        if elements.len() >= ELEMENTS_MAX {
+            break;
+        }
+    }
+    let are_spread = !matches!(write, Write::Push { .. });
+    elements.fetch(db, are_spread);
 }
 
 /// Appends the reply to `GET`, and says whether the key was found; `None` if its handler has to run.
@@ -88,6 +122,11 @@ pub(super) enum Write {
 }
 
 impl Write {
+    /// Whether it writes elements of a collection.
+    fn has_elements(self) -> bool {
+        matches!(self, Write::Push { .. } | Write::SetFields | Write::AddMembers | Write::AddScored)
+    }
+
     /// The one that a command is.
     pub(super) fn of(name: &str) -> Option<Write> {
         Some(match name {
@@ -107,6 +146,33 @@ impl Write {
     }
 }
 
+/// What such a write answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Ok,
+    Integer(i64),
+}
+
+impl Told {
+    /// Appends it; both versions of the protocol say the same.
+    #[inline]
+    pub(super) fn encode(self, out: &mut Vec<u8>) {
+        match self {
+            Told::Ok => out.extend_from_slice(b"+OK\r\n"),
+            Told::Integer(number) => integer(b':', number, out),
+        }
+    }
+}
+
+impl From<Told> for Reply {
+    fn from(told: Told) -> Reply {
+        match told {
+            Told::Ok => Reply::Ok,
+            Told::Integer(number) => Reply::Integer(number),
+        }
+    }
+}
+
 /// A run of writes, and what they share.
 #[derive(Default)]
 pub(super) struct Writes {
@@ -115,12 +181,19 @@ pub(super) struct Writes {
     flat: Vec<u8>,
     /// The scores that one command gives.
     scores: Vec<f64>,
+    /// Keys of one command that were not made ahead.
+    made: WarmKeys,
 }
 
 /// The keys of a request that were made ahead: all keys, and the numbers of its own.
 pub(super) type Ahead<'k> = Option<(&'k WarmKeys, Range<usize>)>;
 
 impl Writes {
+    /// Number of keys that the last command had of its own.
+    pub(super) fn keys_made(&self) -> usize {
+        self.made.len()
+    }
+
     /// Does what a command does; `None`, and nothing is written, if its handler has to run.
     pub(super) fn run(
         &mut self,
@@ -128,10 +201,11 @@ impl Writes {
         write: Write,
         space: SpaceId,
         ahead: Ahead<'_>,
+        elements: MadeAhead<'_>,
         args: Args<'_>,
-    ) -> Option<Reply> {
+    ) -> Option<Told> {
         if write == Write::SetMany {
-            return set_many(applied, space, ahead, args);
+            return set_many(applied, space, ahead, &mut self.made, args);
         }
         let Writes { room, flat, scores, .. } = self;
         let key = match ahead.and_then(|(keys, own)| keys.get(own.start).filter(|_| !own.is_empty())) {
@@ -149,21 +223,21 @@ impl Writes {
                     return None;
                 }
                 applied.set(key, ValueType::of_string(value), value, Expiry::Never);
-                return Some(Reply::Ok);
+                return Some(Told::Ok);
             }
             Write::Add(change) => return add(applied, key, change),
             Write::AddBy(sign) => return add(applied, key, parse_integer(args.at(2))?.checked_mul(sign)?),
             Write::Push { front } => {
                 let values = (2..args.len()).map(|at| args.at(at));
-                applied.push(Place { key, room }, values, front)
+                applied.push(Place { key, room, ahead: elements }, values, front)
             }
             Write::SetFields => {
                 let fields = pairs(args, 2)?.map(|at| (args.at(at), args.at(at + 1)));
-                applied.set_fields(Place { key, room }, fields)
+                applied.set_fields(Place { key, room, ahead: elements }, fields)
             }
             Write::AddMembers => {
                 let names = (2..args.len()).map(|at| args.at(at));
-                applied.add_members(Place { key, room }, names)
+                applied.add_members(Place { key, room, ahead: elements }, names)
             }
             Write::AddScored => {
                 // An option is no number, and is left to the handler as a wrong one is.
@@ -172,10 +246,10 @@ impl Writes {
                     scores.push(exact_double(args.at(at))?);
                 }
                 let members = pairs(args, 2)?.zip(&*scores).map(|(at, score)| (args.at(at + 1), *score));
-                applied.add_scored(Place { key, room }, members)
+                applied.add_scored(Place { key, room, ahead: elements }, members)
             }
         };
-        count.and_then(|count| Some(Reply::Integer(i64::try_from(count).ok()?)))
+        count.and_then(|count| Some(Told::Integer(i64::try_from(count).ok()?)))
     }
 }
 
@@ -190,7 +264,7 @@ fn push_key(flat: &mut Vec<u8>, space: SpaceId, name: &[u8]) -> Option<()> {
 }
 
 /// Adds to a number that is stored as one, or as its text.
-fn add(applied: &mut Applied<'_, '_>, key: Hashed<'_>, change: i64) -> Option<Reply> {
+fn add(applied: &mut Applied<'_, '_>, key: Hashed<'_>, change: i64) -> Option<Told> {
     let stored = match applied.look(key) {
         Seen::Absent => 0,
         Seen::Here(ValueType::Int, data) => i64::from_le_bytes(data.try_into().ok()?),
@@ -202,21 +276,22 @@ fn add(applied: &mut Applied<'_, '_>, key: Hashed<'_>, change: i64) -> Option<Re
         return None;
     }
     applied.set(key, ValueType::Int, &result.to_le_bytes(), Expiry::Keep);
-    Some(Reply::Integer(result))
+    Some(Told::Integer(result))
 }
 
-/// `MSET`: each key once, with the last value that it is given, in the order of keys.
+/// `MSET`: each key once, with the last value that it is given.
 fn set_many(
     applied: &mut Applied<'_, '_>,
     space: SpaceId,
     ahead: Ahead<'_>,
+    made: &mut WarmKeys,
     args: Args<'_>,
-) -> Option<Reply> {
+) -> Option<Told> {
     let pairs = pairs(args, 1)?;
-    let mut made = WarmKeys::default();
     let (keys, first) = match ahead.filter(|(_, own)| own.len() == pairs.len()) {
         Some((keys, own)) => (keys, own.start),
         None => {
+            made.clear();
             for at in pairs.clone() {
                 let name = args.at(at);
                 if name.len() > STACK_NAME_SIZE_BYTES {
@@ -224,10 +299,44 @@ fn set_many(
                 }
                 made.push_with(space, |flat| tuple::push_name(flat, name));
             }
-            applied.note_hashes(&mut made);
-            (&made, 0)
+            applied.note_hashes(made);
+            (&*made, 0)
         }
     };
+    if pairs.len() > FEW_PAIRS {
+        return set_very_many(applied, keys, first, pairs, args);
+    }
+    let key = |number: usize| keys.get(first + number);
+    let mut size_bytes = 0;
+    for (number, at) in pairs.clone().enumerate() {
+        let own = key(number)?;
+        // Other keys hardly ever have the same hash.
+        if (0..number).any(|before| key(before).is_some_and(|before| before.hash() == own.hash())) {
+            return set_very_many(applied, keys, first, pairs, args);
+        }
+        size_bytes += own.key().len() + args.at(at + 1).len();
+    }
+    if pairs.len() == 0 || !applied.begin(pairs.len(), size_bytes) {
+        return None;
+    }
+    for (number, at) in pairs.enumerate() {
+        let value = args.at(at + 1);
+        applied.set(key(number)?, ValueType::of_string(value), value, Expiry::Never);
+    }
+    Some(Told::Ok)
+}
+
+/// So many pairs are compared with one another, more are sorted.
+const FEW_PAIRS: usize = 16;
+
+/// [`set_many`], in the order of keys.
+fn set_very_many(
+    applied: &mut Applied<'_, '_>,
+    keys: &WarmKeys,
+    first: usize,
+    pairs: impl ExactSizeIterator<Item = usize>,
+    args: Args<'_>,
+) -> Option<Told> {
     let mut writes = Vec::with_capacity(pairs.len());
     let mut size_bytes = 0;
     for (number, at) in pairs.enumerate() {
@@ -246,7 +355,7 @@ fn set_many(
     for (key, _, value) in writes {
         applied.set(key, ValueType::of_string(value), value, Expiry::Never);
     }
-    Some(Reply::Ok)
+    Some(Told::Ok)
 }
 
 /// Where the pairs of a command begin, if its last arguments are pairs.
@@ -278,8 +387,9 @@ mod tests {
     struct Direct {
         batch: Batch,
         ahead: WarmKeys,
+        elements: ElementsAhead,
         writes: Writes,
-        replies: Vec<Reply>,
+        replies: Vec<Told>,
     }
 
     impl Pipeline for Direct {
@@ -292,8 +402,9 @@ mod tests {
             let name = String::from_utf8_lossy(args.at(0)).to_lowercase();
             let write = Write::of(&name).expect("a write");
             let ahead = Some((&self.ahead, self.ahead.of_request(number)));
-            let reply = self.writes.run(&mut applied, write, SpaceId::DEFAULT, ahead, args);
-            self.replies.extend(reply.clone());
+            let elements = self.elements.of_request(number);
+            let reply = self.writes.run(&mut applied, write, SpaceId::DEFAULT, ahead, elements, args);
+            self.replies.extend(reply);
             reply.is_some()
         }
 
@@ -303,7 +414,7 @@ mod tests {
         }
     }
 
-    fn run(db: &Db, requests: &str, are_ahead: bool) -> Vec<Reply> {
+    fn run(db: &Db, requests: &str, are_ahead: bool) -> Vec<Told> {
         let mut decoder = RequestDecoder::default();
         let mut input = BytesMut::from(requests);
         let batch = decoder.decode(&mut input, &RequestLimits::default());
@@ -314,8 +425,14 @@ mod tests {
             args.iter().skip(1).step_by(step).for_each(|name| warm(&mut ahead, SpaceId::DEFAULT, name));
         }
         db.engine().warm(&mut ahead, true);
+        let mut elements = ElementsAhead::default();
+        if are_ahead {
+            let name = String::from_utf8_lossy(batch.request(0).at(0)).to_lowercase();
+            fetch_elements(&mut elements, db, Write::of(&name), &ahead, &batch, 0);
+        }
         let count = batch.len();
-        let mut direct = Direct { batch, ahead, writes: Writes::default(), replies: Vec::new() };
+        let (writes, replies) = (Writes::default(), Vec::new());
+        let mut direct = Direct { batch, ahead, elements, writes, replies };
         db.pipeline(count, &mut direct);
         direct.replies
     }
@@ -325,7 +442,7 @@ mod tests {
         for are_ahead in [false, true] {
             let db = Db::memory().expect("it opens");
             let replies = run(&db, "SET b 0\r\nMSET b 1 a 2 b 3 c 4\r\nINCR c\r\n", are_ahead);
-            assert_eq!(replies, [Reply::Ok, Reply::Ok, Reply::Integer(5)]);
+            assert_eq!(replies, [Told::Ok, Told::Ok, Told::Integer(5)]);
             for (name, value) in [("a", Value::from("2")), ("b", "3".into()), ("c", 5_i64.into())] {
                 let entry = db.get(name).expect("it reads").expect("it is there");
                 assert_eq!(entry.value, value, "{name}");

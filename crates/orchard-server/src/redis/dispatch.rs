@@ -8,7 +8,7 @@ use super::calls::Tally;
 use super::command::{self, BLOCKING, Command, Handler, NO_AUTH, NO_MULTI, NOT_QUEUED, READONLY};
 use super::context::{Context, SessionContext};
 use super::databases;
-use super::direct;
+use super::direct::{self, Told};
 use super::effects::Effects;
 use super::error::RedisError;
 use super::exec::Exec;
@@ -18,12 +18,12 @@ use super::misses::Misses;
 use super::notify;
 use super::observers::Observers;
 use super::output::Output;
+use super::room::{self, BatchRoom};
 use super::session::{QUEUE_SIZE_BYTES_MAX, ReplyMode, Session};
 use crate::Server;
 use orchard_wire::resp::{Args, Batch, OwnedArgs, Reply};
-use orcharddb::{
-    Applied, Durability, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View, WarmKeys, tuple,
-};
+use orcharddb::collection::MadeAhead;
+use orcharddb::{Applied, Durability, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View, tuple};
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
@@ -65,6 +65,7 @@ pub(crate) struct Dispatcher<'a> {
     tally: Tally,
     /// Keys that were looked for and found, and those that were not.
     looked: (u64, u64),
+    room: room::Borrowed,
     /// The request of the batch whose keys were made ahead first; none, if those of direct writes were not.
     ahead_from: Option<usize>,
 }
@@ -96,6 +97,7 @@ impl<'a> Dispatcher<'a> {
             observers,
             tally: Tally::new(),
             looked: (0, 0),
+            room: room::Borrowed::new(),
             ahead_from: None,
         }
     }
@@ -121,7 +123,7 @@ impl<'a> Dispatcher<'a> {
             return;
         }
         let Ok(command) = command::resolve(first) else { return };
-        let warm = &mut self.session.warm;
+        let BatchRoom { warm, elements, .. } = &mut *self.room;
         warm.clear();
         let has_many = command.keys.0 != command.keys.1;
         // The name whose key was added last.
@@ -146,7 +148,9 @@ impl<'a> Dispatcher<'a> {
         }
         let to_write = matches!(command.handler, Handler::Write(_));
         self.server.db.engine().warm(warm, to_write);
-        self.ahead_from = direct::Write::of(command.name).map(|_| from);
+        let write = direct::Write::of(command.name);
+        self.ahead_from = write.map(|_| from);
+        direct::fetch_elements(elements, &self.server.db, write, warm, batch, from);
     }
 
     fn run_requests(&mut self, batch: &Batch, from: usize) -> Stopped {
@@ -359,7 +363,9 @@ impl<'a> Dispatcher<'a> {
     /// Runs the writes that stand together, `first` at `from`; returns the place of the next request.
     fn run_writes(&mut self, batch: &Batch, from: usize, first: &'static Command) -> usize {
         self.end_view();
-        let mut commands = Vec::with_capacity(batch.len() - from.min(batch.len()));
+        let room = &mut *self.room;
+        let commands = &mut room.commands;
+        commands.clear();
         commands.push(first);
         let mut last = (first, batch.request(from).at(0));
         // Behind the last request there is an empty one, which is no command. A command that may wait is the last of a run.
@@ -373,20 +379,18 @@ impl<'a> Dispatcher<'a> {
             last = (command, args.at(0));
         }
         let count = commands.len();
-        // Taken out, so that the session can be had beside it.
-        let keys = std::mem::take(&mut self.session.warm);
         let mut writes = Writes {
             server: self.server,
             session: self.session,
             output: self.output,
             batch,
             from,
-            commands,
-            direct: direct::Writes::default(),
-            keys,
+            room,
+            direct_write: (first, direct::Write::of(first.name)),
             ahead_from: self.ahead_from,
             is_visible_at_once: self.server.db.durability() == Durability::None,
             space: None,
+            told: None,
             reply: None,
             ran: 0,
             looked: Looked::default(),
@@ -400,7 +404,6 @@ impl<'a> Dispatcher<'a> {
         self.server.db.pipeline(count, &mut writes);
         let ran = writes.ran;
         writes.wake_waiting();
-        writes.session.warm = std::mem::take(&mut writes.keys);
         self.output.note_visible(self.server.db.visible());
         from + ran
     }
@@ -512,15 +515,17 @@ struct Writes<'a> {
     output: &'a mut Output,
     batch: &'a Batch,
     from: usize,
-    commands: Vec<&'static Command>,
-    direct: direct::Writes,
-    keys: WarmKeys,
-    /// The request whose keys are the first of `keys`.
+    room: &'a mut BatchRoom,
+    /// The last command, and what it is as a direct write.
+    direct_write: (&'static Command, Option<direct::Write>),
+    /// The request whose keys are the first of those made ahead.
     ahead_from: Option<usize>,
     /// What is applied is visible.
     is_visible_at_once: bool,
     /// The space of the database selected, once looked up.
     space: Option<SpaceId>,
+    /// What a direct write answers.
+    told: Option<Told>,
     reply: Option<Reply>,
     ran: usize,
     /// What the last command looked for, and what all did.
@@ -534,7 +539,7 @@ struct Writes<'a> {
 
 impl Pipeline for Writes<'_> {
     fn run(&mut self, number: usize, tx: &mut Transaction<'_>) {
-        let Some(command) = self.commands.get(number).copied() else { return };
+        let Some(command) = self.room.commands.get(number).copied() else { return };
         let Handler::Write(handler) = command.handler else { return };
         let args = self.batch.request(self.from + number);
         let server = self.server;
@@ -587,8 +592,11 @@ impl Pipeline for Writes<'_> {
     }
 
     fn direct(&mut self, number: usize, mut applied: Applied<'_, '_>) -> bool {
-        let Some(command) = self.commands.get(number) else { return false };
-        let Some(write) = direct::Write::of(command.name).filter(|_| !self.observers.notify.is_any()) else {
+        let Some(command) = self.room.commands.get(number).copied() else { return false };
+        if !std::ptr::eq(command, self.direct_write.0) {
+            self.direct_write = (command, direct::Write::of(command.name));
+        }
+        let Some(write) = self.direct_write.1.filter(|_| !self.observers.notify.is_any()) else {
             return false;
         };
         if self.space.is_none() {
@@ -596,30 +604,45 @@ impl Pipeline for Writes<'_> {
         }
         let Some(space) = self.space else { return false };
         let request = self.from + number;
-        let ahead = self.ahead_from.filter(|_| space == SpaceId::DEFAULT && self.session.database == 0);
-        let ahead = ahead.map(|first| (&self.keys, self.keys.of_request(request - first)));
+        let (mut ahead, mut elements) = (None, MadeAhead::default());
+        if let Some(first) = self.ahead_from
+            && space == SpaceId::DEFAULT
+            && self.session.database == 0
+        {
+            ahead = Some((&self.room.warm, self.room.warm.of_request(request - first)));
+            elements = self.room.elements.of_request(request - first);
+        }
         let started = self.observers.start(command);
-        self.reply = self.direct.run(&mut applied, write, space, ahead, self.batch.request(request));
+        self.told =
+            self.room.direct.run(&mut applied, write, space, ahead, elements, self.batch.request(request));
         self.started = started;
-        self.reply.is_some()
+        self.told.is_some()
     }
 
     fn done(&mut self, number: usize, submitted: Submitted) -> ControlFlow<()> {
-        let reply = conclude(self.session, &submitted, self.reply.take());
-        if submitted.outcome.is_ok() {
-            self.effects.send(&self.server.redis.pubsub, submitted.depends_on);
+        let depends_on = submitted.depends_on;
+        match (self.told.take(), &submitted.outcome) {
+            (Some(told), Ok(placed)) if self.session.reply_mode == ReplyMode::On => {
+                self.session.note_own(placed.versionstamp, placed.log_time);
+                self.note_placed(number, depends_on);
+                self.note_ran(number);
+                self.output.push_with(depends_on, |out| told.encode(out));
+            }
+            (told, _) => {
+                let reply = told.map(Reply::from).or_else(|| self.reply.take());
+                let reply = conclude(self.session, &submitted, reply);
+                if submitted.outcome.is_ok() {
+                    self.effects.send(&self.server.redis.pubsub, depends_on);
+                }
+                self.note_placed(number, depends_on);
+                std::mem::take(&mut self.looked).add_to(self.looked_all);
+                self.note_ran(number);
+                if let Some(command) = self.room.commands.get(number) {
+                    self.server.redis.calls.note_reply(command, &reply);
+                }
+                answer(self.session, self.output, &reply, depends_on);
+            }
         }
-        if self.is_visible_at_once {
-            self.output.note_visible(submitted.depends_on);
-        }
-        if let Some(command) = self.commands.get(number)
-            && (self.observers.is_monitored || self.started.is_some())
-        {
-            let args = self.batch.request(self.from + number);
-            self.observers.note(self.server, self.session, command, args, self.started.take());
-        }
-        self.note_ran(number, &reply);
-        answer(self.session, self.output, &reply, submitted.depends_on);
         if self.output.waiting_bytes() > OUTPUT_PAUSE_BYTES {
             return ControlFlow::Break(());
         }
@@ -628,18 +651,24 @@ impl Pipeline for Writes<'_> {
 }
 
 impl Writes<'_> {
-    fn note_ran(&mut self, number: usize, reply: &Reply) {
-        self.ran = number + 1;
-        std::mem::take(&mut self.looked).add_to(self.looked_all);
-        let calls = &self.server.redis.calls;
-        self.tally.count();
-        if let Some(next) = self.commands.get(self.ran) {
-            self.tally.turn_to(next, calls);
+    /// A command has its place.
+    fn note_placed(&mut self, number: usize, depends_on: Versionstamp) {
+        if self.is_visible_at_once {
+            self.output.note_visible(depends_on);
         }
-        if matches!(reply, Reply::Error(_))
-            && let Some(command) = self.commands.get(number)
+        if (self.observers.is_monitored || self.started.is_some())
+            && let Some(command) = self.room.commands.get(number)
         {
-            calls.note_reply(command, reply);
+            let args = self.batch.request(self.from + number);
+            self.observers.note(self.server, self.session, command, args, self.started.take());
+        }
+    }
+
+    fn note_ran(&mut self, number: usize) {
+        self.ran = number + 1;
+        self.tally.count();
+        if let Some(next) = self.room.commands.get(self.ran) {
+            self.tally.turn_to(next, &self.server.redis.calls);
         }
     }
 
@@ -647,7 +676,7 @@ impl Writes<'_> {
     fn wake_waiting(&self) {
         let waiting = &self.server.redis.waiting;
         let Some(space) = self.space.filter(|_| !waiting.is_empty()) else { return };
-        for (number, command) in self.commands.iter().enumerate().take(self.ran) {
+        for (number, command) in self.room.commands.iter().enumerate().take(self.ran) {
             let args = self.batch.request(self.from + number);
             for key in command.key_names(args).filter_map(|name| tuple::name(name).ok()) {
                 waiting.wake(space, &key);

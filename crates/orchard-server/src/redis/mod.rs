@@ -74,6 +74,7 @@ mod pubsub;
 #[cfg(test)]
 mod reference;
 mod retry;
+mod room;
 mod secrets;
 mod session;
 mod slowlog;

@@ -7,7 +7,7 @@ use super::effects::Effects;
 use super::pubsub::Subscriptions;
 use bytes::Bytes;
 use orchard_wire::resp::{OwnedArgs, RespVersion};
-use orcharddb::{Kept, Key, UnixMillis, Versionstamp, WarmKeys};
+use orcharddb::{Kept, Key, UnixMillis, Versionstamp};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -136,8 +136,6 @@ pub(crate) struct Session {
     pub(crate) wait: Option<Wait>,
     /// When the last batch had run, or a part of a request had come.
     pub(crate) ran_at: Instant,
-    /// Room for the keys of a batch.
-    pub(crate) warm: WarmKeys,
     /// The connection ends after the replies so far.
     pub(crate) is_closing: bool,
 }
@@ -164,7 +162,6 @@ impl Session {
             may_wait: true,
             wait: None,
             ran_at: Instant::now(),
-            warm: WarmKeys::default(),
             is_closing: false,
         }
     }

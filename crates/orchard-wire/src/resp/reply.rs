@@ -149,7 +149,9 @@ fn line(mark: u8, text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn integer(mark: u8, number: i64, out: &mut Vec<u8>) {
+/// A number behind its mark.
+pub fn integer(mark: u8, number: i64, out: &mut Vec<u8>) {
+    out.reserve(24);
     out.push(mark);
     if let small @ 0..=9 = number {
         out.push(b'0' + small as u8);

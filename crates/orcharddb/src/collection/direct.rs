@@ -5,6 +5,7 @@
 //!   [`ZSet`](super::ZSet) write. Whatever is unusual is left to those: a collection that is absent, packed or has elements
 //!   that expire, a long name, a name that stands twice, much at once. Then the answer is `None`, and nothing is written.
 
+use super::ahead::MadeAhead;
 use super::layout::{self, BY_NAME, BY_SCORE};
 use super::list::STRIDE;
 use crate::transaction::Applied;
@@ -17,8 +18,8 @@ use orchard_types::{CollectionId, Expiry, SpaceId, ValueType, limits};
 const COUNT_AT: usize = 1 + COLLECTION_ID_SIZE_BYTES;
 const PLAIN_SIZE_BYTES: usize = COUNT_AT + 8;
 /// A list's header goes on with the positions of its first and its last element, and whether it is even.
-const HEAD_AT: usize = PLAIN_SIZE_BYTES;
-const TAIL_AT: usize = HEAD_AT + 8;
+pub(super) const HEAD_AT: usize = PLAIN_SIZE_BYTES;
+pub(super) const TAIL_AT: usize = HEAD_AT + 8;
 const LIST_SIZE_BYTES: usize = TAIL_AT + 8 + 1;
 /// More elements than this of one command go through a transaction: whether a name stands twice is looked up there.
 const NAMES_MAX: usize = 16;
@@ -26,12 +27,21 @@ const NAMES_MAX: usize = 16;
 /// Room for the keys of the elements of one write; for the next one it is used again.
 #[derive(Default)]
 pub struct Room {
+    /// By name, unless they were made ahead.
+    names: Made,
+    /// The one that is written next.
+    next: Made,
+}
+
+/// Keys that were made here.
+#[derive(Default)]
+struct Made {
     bytes: Vec<u8>,
     /// Where each key ends, and its hash.
     keys: Vec<(usize, KeyHash)>,
 }
 
-impl Room {
+impl Made {
     fn clear(&mut self) {
         self.bytes.clear();
         self.keys.clear();
@@ -47,10 +57,11 @@ impl Room {
         self.keys.len() - 1
     }
 
-    /// Takes the last key out again.
-    fn pop(&mut self) {
-        self.keys.pop();
-        self.bytes.truncate(self.keys.last().map_or(0, |(end, _)| *end));
+    /// Makes the flat key of one element.
+    fn one(&mut self, applied: &Applied<'_, '_>, id: CollectionId, parts: &[&[u8]]) -> Hashed<'_> {
+        self.clear();
+        let place = self.push(applied, id, parts);
+        self.at(place)
     }
 
     fn at(&self, place: usize) -> Hashed<'_> {
@@ -58,11 +69,54 @@ impl Room {
         let (end, hash) = self.keys.get(place).copied().unwrap_or_default();
         Hashed::new(self.bytes.get(start..end).unwrap_or_default(), hash)
     }
+}
 
-    /// The place of a key that stands before it, too.
+/// The keys of the elements that one write names, in its order.
+struct Names<'r> {
+    ahead: Option<MadeAhead<'r>>,
+    made: &'r Made,
+}
+
+impl<'r> Names<'r> {
+    /// `None` if a name is long.
+    fn of<'v>(
+        applied: &Applied<'_, '_>,
+        made: &'r mut Made,
+        ahead: MadeAhead<'r>,
+        id: CollectionId,
+        names: impl Iterator<Item = &'v [u8]> + Clone,
+    ) -> Option<Names<'r>> {
+        if names.clone().enumerate().all(|(place, name)| ahead.named(place, id, name).is_some()) {
+            return Some(Names { ahead: Some(ahead), made });
+        }
+        made.clear();
+        for name in names {
+            if layout::is_long(name) {
+                return None;
+            }
+            made.push(applied, id, &[&[BY_NAME], name]);
+        }
+        Some(Names { ahead: None, made })
+    }
+
+    #[inline]
+    fn at(&self, place: usize) -> Hashed<'_> {
+        match &self.ahead {
+            Some(ahead) => ahead.at(place).unwrap_or(Hashed::new(b"", KeyHash::default())),
+            None => self.made.at(place),
+        }
+    }
+
+    /// The key at a place stands before it, too.
     fn has_twice(&self, place: usize) -> bool {
         (0..place).any(|before| self.at(before).key() == self.at(place).key())
     }
+}
+
+/// A word of a header.
+pub(super) fn word_at(header: &[u8], at: usize) -> u64 {
+    let word = header.get(at..at + 8).and_then(|word| word.try_into().ok());
+    u64::from_le_bytes(word.unwrap_or_default())
 }
 
 /// A header of the elements layout, to be changed in place.
@@ -85,8 +139,7 @@ impl Header {
     }
 
     fn word(&self, at: usize) -> u64 {
-        let word = self.bytes.get(at..at + 8).and_then(|word| word.try_into().ok());
-        u64::from_le_bytes(word.unwrap_or_default())
+        word_at(&self.bytes, at)
     }
 
     fn set_word(&mut self, at: usize, word: u64) {
@@ -96,8 +149,8 @@ impl Header {
     }
 
     /// Writes it.
-    fn put(&self, applied: &mut Applied<'_, '_>, place: &Place<'_>, value_type: ValueType) {
-        applied.set_behind(place.key, value_type, self.bytes.get(..self.size_bytes).unwrap_or_default());
+    fn put(&self, applied: &mut Applied<'_, '_>, key: Hashed<'_>, value_type: ValueType) {
+        applied.set_behind(key, value_type, self.bytes.get(..self.size_bytes).unwrap_or_default());
     }
 }
 
@@ -107,6 +160,8 @@ pub struct Place<'r> {
     pub key: Hashed<'r>,
     /// Where keys are made.
     pub room: &'r mut Room,
+    /// Those that were made ahead.
+    pub ahead: MadeAhead<'r>,
 }
 
 /// Whether an element can be this.
@@ -142,16 +197,19 @@ impl Applied<'_, '_> {
         }
         const KEY_SIZE_BYTES: usize = COLLECTION_ID_SIZE_BYTES + 8;
         let size_bytes: usize = values.clone().map(|data| data.len() + KEY_SIZE_BYTES).sum();
-        self.begin_with(&place, values.len(), size_bytes)?;
-        for data in values {
+        self.begin_with(place.key, values.len(), size_bytes)?;
+        for (number, data) in values.enumerate() {
             position += stride;
-            place.room.clear();
-            let key = place.room.push(self, header.id, &[&layout::position_bytes(position)]);
-            self.set(place.room.at(key), ValueType::of_string(data), data, Expiry::Never);
+            let bytes = layout::position_bytes(position);
+            let key = match place.ahead.positioned(number, header.id, bytes) {
+                Some(key) => key,
+                None => place.room.next.one(self, header.id, &[&bytes]),
+            };
+            self.set(key, ValueType::of_string(data), data, Expiry::Never);
         }
         header.set_word(COUNT_AT, count);
         header.set_word(end_at, last as u64);
-        header.put(self, &place, ValueType::List);
+        header.put(self, place.key, ValueType::List);
         Some(count)
     }
 
@@ -165,25 +223,26 @@ impl Applied<'_, '_> {
         if fields.len() > NAMES_MAX {
             return None;
         }
-        place.room.clear();
+        let names = fields.clone().map(|(name, _)| name);
+        let keys = Names::of(self, &mut place.room.names, place.ahead, header.id, names)?;
         let (mut added, mut size_bytes) = (0, 0);
-        for (name, data) in fields.clone() {
-            let key = self.key_of_name(place.room, header.id, name)?;
-            if place.room.has_twice(key) || !is_element(data) {
+        for (number, (_, data)) in fields.clone().enumerate() {
+            let key = keys.at(number);
+            if keys.has_twice(number) || !is_element(data) {
                 return None;
             }
-            added += u64::from(self.look(place.room.at(key)) == Seen::Absent);
-            size_bytes += place.room.at(key).key().len() + data.len();
+            added += u64::from(self.look(key) == Seen::Absent);
+            size_bytes += key.key().len() + data.len();
         }
         if fields.len() == 0 {
             return Some(0);
         }
-        self.begin_with(&place, fields.len(), size_bytes)?;
-        for (key, (_, data)) in fields.enumerate() {
-            self.set(place.room.at(key), ValueType::of_string(data), data, Expiry::Never);
+        self.begin_with(place.key, fields.len(), size_bytes)?;
+        for (number, (_, data)) in fields.enumerate() {
+            self.set(keys.at(number), ValueType::of_string(data), data, Expiry::Never);
         }
         header.set_word(COUNT_AT, header.word(COUNT_AT) + added);
-        header.put(self, &place, ValueType::Hash);
+        header.put(self, place.key, ValueType::Hash);
         Some(added)
     }
 
@@ -194,32 +253,32 @@ impl Applied<'_, '_> {
         names: impl ExactSizeIterator<Item = &'v [u8]> + Clone,
     ) -> Option<u64> {
         let mut header = self.header(&place, ValueType::Set, PLAIN_SIZE_BYTES)?;
-        if names.len() > NAMES_MAX {
+        let count = names.len();
+        if count > NAMES_MAX {
             return None;
         }
-        place.room.clear();
-        let mut size_bytes = 0;
-        for name in names {
-            let key = self.key_of_name(place.room, header.id, name)?;
-            if place.room.has_twice(key) {
+        let keys = Names::of(self, &mut place.room.names, place.ahead, header.id, names)?;
+        let (mut added, mut size_bytes) = (0, 0);
+        let mut is_new = [false; NAMES_MAX];
+        for (number, is_new) in is_new.iter_mut().enumerate().take(count) {
+            if keys.has_twice(number) {
                 return None;
             }
-            if self.look(place.room.at(key)) == Seen::Absent {
-                size_bytes += place.room.at(key).key().len();
-            } else {
-                place.room.pop();
+            *is_new = self.look(keys.at(number)) == Seen::Absent;
+            if *is_new {
+                added += 1;
+                size_bytes += keys.at(number).key().len();
             }
         }
-        let added = place.room.keys.len();
         if added == 0 {
             return Some(0);
         }
-        self.begin_with(&place, added, size_bytes)?;
-        for key in 0..added {
-            self.set(place.room.at(key), ValueType::Null, b"", Expiry::Never);
+        self.begin_with(place.key, added, size_bytes)?;
+        for (number, _) in is_new.iter().enumerate().filter(|(_, is_new)| **is_new) {
+            self.set(keys.at(number), ValueType::Null, b"", Expiry::Never);
         }
         header.set_word(COUNT_AT, header.word(COUNT_AT) + added as u64);
-        header.put(self, &place, ValueType::Set);
+        header.put(self, place.key, ValueType::Set);
         Some(added as u64)
     }
 
@@ -234,19 +293,16 @@ impl Applied<'_, '_> {
         if members.len() > NAMES_MAX {
             return None;
         }
-        place.room.clear();
+        let names = members.clone().map(|(name, _)| name);
+        let keys = Names::of(self, &mut place.room.names, place.ahead, header.id, names)?;
         let (mut added, mut changed, mut size_bytes) = (0, 0, 0);
         // What each member's score was: nothing, or a number.
         let mut before = [None; NAMES_MAX];
-        for ((name, score), before) in members.clone().zip(&mut before) {
-            if score.is_nan() {
+        for ((number, (_, score)), before) in members.clone().enumerate().zip(&mut before) {
+            if score.is_nan() || keys.has_twice(number) {
                 return None;
             }
-            let key = self.key_of_name(place.room, header.id, name)?;
-            if place.room.has_twice(key) {
-                return None;
-            }
-            *before = match self.look(place.room.at(key)) {
+            *before = match self.look(keys.at(number)) {
                 Seen::Absent => None,
                 Seen::Here(_, data) => Some(f64::from_le_bytes(data.try_into().ok()?)),
                 Seen::Elsewhere => return None,
@@ -254,41 +310,37 @@ impl Applied<'_, '_> {
             added += u64::from(before.is_none());
             // Both zeros are one.
             changed += usize::from(*before != Some(score + 0.0));
-            size_bytes += 3 * (place.room.at(key).key().len() + 8);
+            size_bytes += 3 * (keys.at(number).key().len() + 8);
         }
         if changed == 0 {
             return Some(0);
         }
-        self.begin_with(&place, 3 * changed, size_bytes)?;
-        for (by_name, ((name, score), before)) in members.zip(before).enumerate() {
+        self.begin_with(place.key, 3 * changed, size_bytes)?;
+        let by_score = &mut place.room.next;
+        for ((number, (name, score)), before) in members.enumerate().zip(before) {
             let score = score + 0.0;
             if before == Some(score) {
                 continue;
             }
-            let mut by_score =
-                |score| place.room.push(self, header.id, &[&[BY_SCORE], &layout::score_bytes(score), name]);
-            let gone = before.map(&mut by_score);
-            let by_score = by_score(score);
-            if let Some(gone) = gone {
-                self.delete(place.room.at(gone));
+            if let Some(before) = before {
+                let parts: [&[u8]; 3] = [&[BY_SCORE], &layout::score_bytes(before), name];
+                let gone = by_score.one(self, header.id, &parts);
+                self.delete(gone);
             }
-            self.set(place.room.at(by_name), ValueType::Float, &score.to_le_bytes(), Expiry::Never);
-            self.set(place.room.at(by_score), ValueType::Null, b"", Expiry::Never);
+            self.set(keys.at(number), ValueType::Float, &score.to_le_bytes(), Expiry::Never);
+            let parts: [&[u8]; 3] = [&[BY_SCORE], &layout::score_bytes(score), name];
+            let by_score = by_score.one(self, header.id, &parts);
+            self.set(by_score, ValueType::Null, b"", Expiry::Never);
         }
         header.set_word(COUNT_AT, header.word(COUNT_AT) + added);
-        header.put(self, &place, ValueType::ZSet);
+        header.put(self, place.key, ValueType::ZSet);
         Some(added)
     }
 
     /// Whether so many writes of elements can be made, and that of the header behind them.
-    fn begin_with(&mut self, place: &Place<'_>, writes: usize, size_bytes: usize) -> Option<()> {
-        let size_bytes = size_bytes.saturating_add(place.key.key().len() + HEADER_SIZE_BYTES_MAX);
+    fn begin_with(&mut self, key: Hashed<'_>, writes: usize, size_bytes: usize) -> Option<()> {
+        let size_bytes = size_bytes.saturating_add(key.key().len() + HEADER_SIZE_BYTES_MAX);
         self.begin(writes + 1, size_bytes).then_some(())
-    }
-
-    /// Adds the key of an element by its name, unless that is long.
-    fn key_of_name(&self, room: &mut Room, id: CollectionId, name: &[u8]) -> Option<usize> {
-        (!layout::is_long(name)).then(|| room.push(self, id, &[&[BY_NAME], name]))
     }
 }
 
@@ -297,7 +349,7 @@ const _: () =
 
 #[cfg(test)]
 mod tests {
-    use super::super::Scored;
+    use super::super::{ElementsAhead, Scored};
     use super::*;
     use crate::{Db, Error, Pipeline, Submitted, Transaction};
     use bytes::Bytes;
@@ -315,9 +367,22 @@ mod tests {
         Expire(u8),
     }
 
+    impl Write {
+        fn name(&self) -> &'static str {
+            match self {
+                Write::Push(..) => "list",
+                Write::Fields(_) | Write::Expire(_) => "hash",
+                Write::Members(_) => "set",
+                Write::Scored(_) => "zset",
+            }
+        }
+    }
+
     struct Run<'w> {
         writes: &'w [Write],
         is_direct: bool,
+        /// Elements made when nothing was written yet.
+        ahead: Option<ElementsAhead>,
         answers: Vec<u64>,
         direct: usize,
     }
@@ -378,15 +443,10 @@ mod tests {
             }
             let mut room = Room::default();
             let write = &self.writes[number];
-            let name = match write {
-                Write::Push(..) => "list",
-                Write::Fields(_) | Write::Expire(_) => "hash",
-                Write::Members(_) => "set",
-                Write::Scored(_) => "zset",
-            };
             let mut flat = Vec::new();
-            push_flat_key(&mut flat, SpaceId::DEFAULT, &key(name));
-            let place = Place { key: applied.hashed(&flat), room: &mut room };
+            push_flat_key(&mut flat, SpaceId::DEFAULT, &key(write.name()));
+            let ahead = self.ahead.as_ref().map_or_else(MadeAhead::default, |ahead| ahead.of_request(number));
+            let place = Place { key: applied.hashed(&flat), room: &mut room, ahead };
             let answer = match write {
                 Write::Push(values, front) => {
                     let values: Vec<Value> = values.iter().map(|byte| value(*byte)).collect();
@@ -417,10 +477,30 @@ mod tests {
         }
     }
 
+    fn ahead(db: &Db, writes: &[Write]) -> ElementsAhead {
+        let mut ahead = ElementsAhead::default();
+        for write in writes {
+            let mut flat = Vec::new();
+            push_flat_key(&mut flat, SpaceId::DEFAULT, &key(write.name()));
+            ahead.begin_request(db, &flat);
+            match write {
+                Write::Push(values, front) => values.iter().for_each(|_| ahead.push_end(*front)),
+                Write::Fields(fields) => fields.iter().for_each(|(name, _)| ahead.push_name(&name_of(*name))),
+                Write::Members(names) => names.iter().for_each(|name| ahead.push_name(&name_of(*name))),
+                Write::Scored(members) => {
+                    members.iter().for_each(|(name, _)| ahead.push_name(&name_of(*name)));
+                }
+                Write::Expire(_) => {}
+            }
+        }
+        ahead.fetch(db, true);
+        ahead
+    }
+
     type Entries = Vec<(SpaceId, Vec<u8>, Value)>;
 
     /// Answers, and all entries; and how many writes were direct.
-    fn outcome(writes: &[Write], is_direct: bool) -> (Vec<u64>, Entries, usize) {
+    fn outcome(writes: &[Write], is_direct: bool, is_ahead: bool) -> (Vec<u64>, Entries, usize) {
         let db = Db::memory().expect("it opens");
         // Large enough to have elements of their own.
         let begin = |tx: &mut Transaction<'_>| {
@@ -432,7 +512,8 @@ mod tests {
             Ok::<_, Error>(())
         };
         db.exclusive(begin).expect("it begins").1.wait().expect("it commits");
-        let mut run = Run { writes, is_direct, answers: Vec::new(), direct: 0 };
+        let ahead = is_ahead.then(|| ahead(&db, writes));
+        let mut run = Run { writes, is_direct, ahead, answers: Vec::new(), direct: 0 };
         db.pipeline(writes.len(), &mut run);
         let snapshot = db.snapshot();
         let mut entries = Vec::new();
@@ -462,13 +543,15 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn direct_writes_write_what_transactions_write(writes in prop::collection::vec(write(), 1..30)) {
-            let (answers, entries, direct) = outcome(&writes, true);
-            let (expected_answers, expected, none) = outcome(&writes, false);
-            prop_assert_eq!(answers, expected_answers);
-            prop_assert!(entries == expected, "other entries");
+            let (expected_answers, expected, none) = outcome(&writes, false, false);
             prop_assert_eq!(none, 0);
             let usual = writes.iter().filter(|write| matches!(write, Write::Push(..))).count();
-            prop_assert!(direct >= usual, "pushes are never unusual here");
+            for is_ahead in [false, true] {
+                let (answers, entries, direct) = outcome(&writes, true, is_ahead);
+                prop_assert_eq!(&answers, &expected_answers);
+                prop_assert!(entries == expected, "other entries");
+                prop_assert!(direct >= usual, "pushes are never unusual here");
+            }
         }
     }
 }

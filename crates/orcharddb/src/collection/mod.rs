@@ -8,6 +8,7 @@
 //!   nobody sees them any more.
 //! - It stays in entries of their own when it shrinks.
 
+mod ahead;
 mod chunks;
 mod clean;
 mod direct;
@@ -28,6 +29,7 @@ mod step;
 mod view;
 mod zset;
 
+pub use ahead::{ElementsAhead, MadeAhead};
 pub use chunks::Chunks;
 pub(crate) use clean::clean_expired;
 pub use direct::{Place, Room};

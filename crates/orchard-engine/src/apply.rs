@@ -268,7 +268,12 @@ impl Tally {
         in_range: bool,
     ) {
         let Written { replaced: before, expires_at_ms } = written;
-        self.headers.count(stamp, before.as_ref(), content, in_range);
+        let id = content.and_then(|(type_tag, value)| {
+            CollectionId::of_value(ValueType::from_number(type_tag).unwrap_or_default(), value)
+        });
+        if id.is_some() || before.as_ref().is_some_and(|before| before.collection.is_some()) {
+            self.headers.count(stamp, before.as_ref(), id, in_range);
+        }
         let old_expiry = before.and_then(|before| before.expires_at_ms);
         if old_expiry.is_some() || expires_at_ms.is_some() {
             self.effects.expiries.push((key.to_vec(), old_expiry, expires_at_ms));
@@ -344,7 +349,13 @@ impl Headers {
         &mut self.others[at].1
     }
 
-    fn count(&mut self, stamp: u64, before: Option<&Replaced>, content: Option<(u8, &[u8])>, in_range: bool) {
+    fn count(
+        &mut self,
+        stamp: u64,
+        before: Option<&Replaced>,
+        written: Option<CollectionId>,
+        in_range: bool,
+    ) {
         if let Some(before) = before
             && let Some(id) = before.collection
         {
@@ -356,9 +367,6 @@ impl Headers {
                 header.was_replaced = true;
             }
         }
-        let written = content.and_then(|(type_tag, value)| {
-            CollectionId::of_value(ValueType::from_number(type_tag).unwrap_or_default(), value)
-        });
         if let Some(id) = written {
             self.of(id).held += 1;
         }

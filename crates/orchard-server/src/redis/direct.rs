@@ -10,7 +10,8 @@ use orchard_wire::resp::reply::{bulk, integer};
 use orchard_wire::resp::{Args, Batch, Reply, RespVersion};
 use orcharddb::collection::{ElementsAhead, MadeAhead, Place, Room};
 use orcharddb::{
-    Applied, Db, Expiry, Hashed, Seen, SpaceId, Value, ValueType, View, WarmKeys, push_flat_key, tuple,
+    Applied, Db, Expiry, Hashed, KeyHash, Seen, SpaceId, Value, ValueType, View, WarmKeys, push_flat_key,
+    tuple,
 };
 use std::ops::Range;
 
@@ -62,9 +63,11 @@ pub(super) fn fetch_elements(
         let args = batch.request(from + number);
         match write {
             Write::Push { front } => (2..args.len()).for_each(|_| elements.push_end(front)),
-            Write::AddMembers => (2..args.len()).for_each(|at| elements.push_name(args.at(at))),
-            Write::AddScored => (3..args.len()).step_by(2).for_each(|at| elements.push_name(args.at(at))),
-            _ => (2..args.len()).step_by(2).for_each(|at| elements.push_name(args.at(at))),
+            Write::AddMembers => args.from(2).iter().for_each(|name| elements.push_name(name)),
+            Write::AddScored => {
+                args.pairs(2).into_iter().flatten().for_each(|(_, name)| elements.push_name(name));
+            }
+            _ => args.pairs(2).into_iter().flatten().for_each(|(name, _)| elements.push_name(name)),
         }
         if elements.len() >= ELEMENTS_MAX {
             break;
@@ -228,24 +231,21 @@ impl Writes {
             Write::Add(change) => return add(applied, key, change),
             Write::AddBy(sign) => return add(applied, key, parse_integer(args.at(2))?.checked_mul(sign)?),
             Write::Push { front } => {
-                let values = (2..args.len()).map(|at| args.at(at));
+                let values = args.from(2).iter();
                 applied.push(Place { key, room, ahead: elements }, values, front)
             }
-            Write::SetFields => {
-                let fields = pairs(args, 2)?.map(|at| (args.at(at), args.at(at + 1)));
-                applied.set_fields(Place { key, room, ahead: elements }, fields)
-            }
+            Write::SetFields => applied.set_fields(Place { key, room, ahead: elements }, args.pairs(2)?),
             Write::AddMembers => {
-                let names = (2..args.len()).map(|at| args.at(at));
+                let names = args.from(2).iter();
                 applied.add_members(Place { key, room, ahead: elements }, names)
             }
             Write::AddScored => {
                 // An option is no number, and is left to the handler as a wrong one is.
                 scores.clear();
-                for at in pairs(args, 2)? {
-                    scores.push(exact_double(args.at(at))?);
+                for (score, _) in args.pairs(2)? {
+                    scores.push(exact_double(score)?);
                 }
-                let members = pairs(args, 2)?.zip(&*scores).map(|(at, score)| (args.at(at + 1), *score));
+                let members = args.pairs(2)?.zip(&*scores).map(|((_, name), score)| (name, *score));
                 applied.add_scored(Place { key, room, ahead: elements }, members)
             }
         };
@@ -287,13 +287,12 @@ fn set_many(
     made: &mut WarmKeys,
     args: Args<'_>,
 ) -> Option<Told> {
-    let pairs = pairs(args, 1)?;
+    let pairs = args.pairs(1)?;
     let (keys, first) = match ahead.filter(|(_, own)| own.len() == pairs.len()) {
         Some((keys, own)) => (keys, own.start),
         None => {
             made.clear();
-            for at in pairs.clone() {
-                let name = args.at(at);
+            for (name, _) in pairs.clone() {
                 if name.len() > STACK_NAME_SIZE_BYTES {
                     return None;
                 }
@@ -303,25 +302,26 @@ fn set_many(
             (&*made, 0)
         }
     };
+    let keys = || (first..first + pairs.len()).map_while(|number| keys.get(number));
     if pairs.len() > FEW_PAIRS {
-        return set_very_many(applied, keys, first, pairs, args);
+        return set_very_many(applied, keys().zip(pairs.map(|(_, value)| value)));
     }
-    let key = |number: usize| keys.get(first + number);
     let mut size_bytes = 0;
-    for (number, at) in pairs.clone().enumerate() {
-        let own = key(number)?;
-        // Other keys hardly ever have the same hash.
-        if (0..number).any(|before| key(before).is_some_and(|before| before.hash() == own.hash())) {
-            return set_very_many(applied, keys, first, pairs, args);
+    // Other keys hardly ever have the same hash.
+    let mut hashes = [KeyHash::default(); FEW_PAIRS];
+    for (number, (key, (_, value))) in keys().zip(pairs.clone()).enumerate() {
+        let (before, own) = hashes.split_at_mut_checked(number)?;
+        if before.contains(&key.hash()) {
+            return set_very_many(applied, keys().zip(pairs.map(|(_, value)| value)));
         }
-        size_bytes += own.key().len() + args.at(at + 1).len();
+        *own.first_mut()? = key.hash();
+        size_bytes += key.key().len() + value.len();
     }
     if pairs.len() == 0 || !applied.begin(pairs.len(), size_bytes) {
         return None;
     }
-    for (number, at) in pairs.enumerate() {
-        let value = args.at(at + 1);
-        applied.set(key(number)?, ValueType::of_string(value), value, Expiry::Never);
+    for (key, (_, value)) in keys().zip(pairs) {
+        applied.set(key, ValueType::of_string(value), value, Expiry::Never);
     }
     Some(Told::Ok)
 }
@@ -330,38 +330,24 @@ fn set_many(
 const FEW_PAIRS: usize = 16;
 
 /// [`set_many`], in the order of keys.
-fn set_very_many(
+fn set_very_many<'k>(
     applied: &mut Applied<'_, '_>,
-    keys: &WarmKeys,
-    first: usize,
-    pairs: impl ExactSizeIterator<Item = usize>,
-    args: Args<'_>,
+    pairs: impl Iterator<Item = (Hashed<'k>, &'k [u8])>,
 ) -> Option<Told> {
-    let mut writes = Vec::with_capacity(pairs.len());
-    let mut size_bytes = 0;
-    for (number, at) in pairs.enumerate() {
-        let (key, value) = (keys.get(first + number)?, args.at(at + 1));
-        size_bytes += key.key().len() + value.len();
-        writes.push((key, number, value));
-    }
+    let mut writes: Vec<_> = pairs.enumerate().collect();
     // Of the same keys the last one comes first, and stays.
-    writes.sort_unstable_by(|(one, at, _), (other, behind, _)| {
+    writes.sort_unstable_by(|(at, (one, _)), (behind, (other, _))| {
         one.key().cmp(other.key()).then_with(|| behind.cmp(at))
     });
-    writes.dedup_by(|(later, ..), (first, ..)| later.key() == first.key());
+    writes.dedup_by(|(_, (later, _)), (_, (first, _))| later.key() == first.key());
+    let size_bytes = writes.iter().map(|(_, (key, value))| key.key().len() + value.len()).sum();
     if writes.is_empty() || !applied.begin(writes.len(), size_bytes) {
         return None;
     }
-    for (key, _, value) in writes {
+    for (_, (key, value)) in writes {
         applied.set(key, ValueType::of_string(value), value, Expiry::Never);
     }
     Some(Told::Ok)
-}
-
-/// Where the pairs of a command begin, if its last arguments are pairs.
-fn pairs(args: Args<'_>, first: usize) -> Option<impl ExactSizeIterator<Item = usize> + Clone + use<>> {
-    let is_even = (args.len() - first.min(args.len())).is_multiple_of(2);
-    is_even.then(|| (first..args.len()).step_by(2))
 }
 
 #[cfg(test)]

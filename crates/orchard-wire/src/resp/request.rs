@@ -188,9 +188,20 @@ impl<'a> Args<'a> {
         Args { bytes: self.bytes, spans: self.spans.get(index..).unwrap_or_default() }
     }
 
+    /// The arguments from `index` on, two at a time; `None` if one is left over.
+    #[inline]
+    pub fn pairs(
+        &self,
+        index: usize,
+    ) -> Option<impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a>> {
+        let bytes = self.bytes;
+        let (pairs, rest) = self.spans.get(index..).unwrap_or_default().as_chunks::<2>();
+        rest.is_empty().then(|| pairs.iter().map(move |[one, other]| (one.of(bytes), other.of(bytes))))
+    }
+
     /// Every argument, the name included.
     #[inline]
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> + ExactSizeIterator + use<'a> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &'a [u8]> + ExactSizeIterator + Clone + use<'a> {
         let bytes = self.bytes;
         self.spans.iter().map(move |span| span.of(bytes))
     }

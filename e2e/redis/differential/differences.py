@@ -244,7 +244,7 @@ def score_bound(args, redis, orchard):
     """C's text ends at a NUL byte: Redis reads what stands before it."""
     if command(args) not in SCORE_READERS or not any(b"\0" in arg for arg in args[2:4]):
         return False
-    return redis[0] != "-" and orchard == ("-", b"ERR min or max is not a float")
+    return (redis[0] != "-" or redis[1].startswith(b"WRONGTYPE")) and orchard == ("-", b"ERR min or max is not a float")
 
 
 def limits(args, redis, orchard):

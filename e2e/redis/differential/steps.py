@@ -5,7 +5,7 @@ import select
 import time
 
 import resp
-from differences import without_sign
+from differences import unsigned, without_sign
 from compare import same
 
 EXPIRY_MS = 10
@@ -148,6 +148,8 @@ def scan_like(pair, conn, head, options, width):
     orchard_error, orchard = walk(pair.orchard[conn], head, options, width)
     if redis_error or orchard_error:
         return None if redis_error == orchard_error else differ("a scan", redis_error or ("*", []), orchard_error or ("*", []))
+    if head[0] == b"ZSCAN":  # see negative-zero in differences.py
+        redis, orchard = [[(member, unsigned(score)) for member, score in found] for found in (redis, orchard)]
     if sorted(set(map(repr, redis))) != sorted(map(repr, orchard)):
         flat = lambda found: ("*", [item for group in found for item in group])
         return differ("a whole scan", flat(redis), flat(orchard))

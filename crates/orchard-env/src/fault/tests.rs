@@ -2,6 +2,7 @@ use super::*;
 use crate::clock::Clock;
 use orchard_types::UnixMillis;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 fn write(disk: &FaultDisk, path: &str, bytes: &[u8]) -> Arc<dyn DiskFile> {
     let file = disk.open(path, OpenMode::Create).expect("opens");

@@ -114,9 +114,11 @@ impl Engine {
             let evicting = self.evicting.lock();
             // Another one may have made room in the meantime.
             let used = self.look_at_memory();
-            if used >= limit_bytes {
-                self.evict(used - limit_bytes + limit_bytes / FREED_SHARE);
-            }
+            let excess = used.saturating_sub(limit_bytes);
+            let left = match used < limit_bytes {
+                true => 0,
+                false => self.evict(excess + limit_bytes / FREED_SHARE),
+            };
             drop(evicting);
             let used_bytes = self.look_at_memory();
             if used_bytes < limit_bytes {
@@ -124,6 +126,10 @@ impl Engine {
             }
             self.progress.notify_work();
             let left_ns = give_up_at_ns.saturating_sub(self.env.clock.monotonic_ns());
+            if left > 0 && left_ns > 0 {
+                // Values left, but the pieces of memory that they lay in hold others as well: more of them.
+                continue;
+            }
             let waits = self.checkpoint_would_free() && left_ns > 0;
             if !waits || !self.checkpoint_ends.wait(ended, Duration::from_nanos(left_ns)) {
                 return Err(CommitError::MemoryFull { limit_bytes, used_bytes });
@@ -131,10 +137,9 @@ impl Engine {
         }
     }
 
-    /// Whether a good part of the memory is taken by what only the log holds: values that can leave once a segment has them.
+    /// Whether there is something that only the log holds, so that its values can leave once a segment has them.
     fn checkpoint_would_free(&self) -> bool {
-        let used = self.stats.log_used_bytes.load(Ordering::Relaxed);
-        used > self.options.memory_limit_bytes / FREED_SHARE
+        self.stats.checkpointed_commits.load(Ordering::Relaxed) < self.commits()
     }
 
     /// Lets values leave memory that segments hold, those not read lately first, in steps between which others may write.

@@ -2,7 +2,7 @@
 
 use super::layout;
 use super::named::{Held, Named, is_kept, moment};
-use super::state::State;
+use super::state::{Element, State};
 use super::view::View;
 use crate::error::Error;
 use crate::transaction::Transaction;
@@ -247,7 +247,7 @@ impl Hash<&mut Transaction<'_>> {
             self.remove(&field)?;
             return Ok(is_new);
         }
-        let mut named = self.elements();
+        let mut named = self.state.spread(self.view);
         if let Some(held) = named.held(&mut self.view, &field)? {
             named.remove(self.view, &field, &held);
         }
@@ -286,22 +286,12 @@ impl Hash<&mut Transaction<'_>> {
 
     /// Takes at most `limit` fields away that have expired; how many.
     pub(super) fn remove_expired(&mut self, limit: usize) -> Result<u64, Error> {
-        let State::Elements(named) = &mut self.state else { return Ok(0) };
-        let removed = named.remove_expired(self.view, limit)?;
-        self.save()?;
-        Ok(removed)
+        self.state.remove_expired(self.view, (self.space, &self.key), limit)
     }
 
-    /// Its elements layout, which it takes on if it has another.
-    fn elements(&mut self) -> Named {
-        let fields = match &mut self.state {
-            State::Elements(named) => return *named,
-            State::Packed(fields) => std::mem::take(fields),
-        };
-        let mut named = Named::new(self.view.new_collection_id());
-        fields.iter().for_each(|(name, value)| named.put(self.view, name, value, None));
-        self.state = State::Elements(named);
-        named
+    /// Writes value or header; the expiry stays.
+    fn save(&mut self) -> Result<(), Error> {
+        self.state.save(self.view, (self.space, &self.key))
     }
 
     /// Removes a field and returns its value.
@@ -327,38 +317,17 @@ impl Hash<&mut Transaction<'_>> {
         self.save()?;
         Ok(Some(held.value().clone()))
     }
+}
 
-    /// Writes value or header; the expiry stays.
-    fn save(&mut self) -> Result<(), Error> {
-        if self.is_empty()? {
-            if let State::Elements(named) = &mut self.state {
-                named.forget(self.view);
-            }
-            self.state = State::Packed(Vec::new());
-            self.view.delete_in(self.space, self.key.clone());
-            return Ok(());
-        }
-        if let State::Packed(fields) = &self.state {
-            let mut bytes = layout::packed();
-            for (name, value) in fields {
-                layout::push_name(&mut bytes, name);
-                layout::push_value(&mut bytes, value);
-            }
-            if layout::fits(fields.len(), &bytes) {
-                self.put(bytes);
-                return Ok(());
-            }
-            self.elements();
-        }
-        if let State::Elements(named) = &mut self.state {
-            let header = named.header(self.view, (self.space, &self.key));
-            self.put(header);
-        }
-        Ok(())
+impl Element for (Bytes, Value) {
+    const COLLECTION: ValueType = ValueType::Hash;
+
+    fn push(&self, packed: &mut Vec<u8>) {
+        layout::push_name(packed, &self.0);
+        layout::push_value(packed, &self.1);
     }
 
-    fn put(&mut self, data: Vec<u8>) {
-        let value = Value::new(ValueType::Hash, data);
-        self.view.put_in(self.space, self.key.clone(), value, Expiry::Keep);
+    fn put(&self, named: &mut Named, tx: &mut Transaction<'_>) {
+        named.put(tx, &self.0, &self.1, None);
     }
 }

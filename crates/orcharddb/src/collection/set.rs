@@ -2,7 +2,7 @@
 
 use super::layout;
 use super::named::{Held, Named, is_kept, moment};
-use super::state::State;
+use super::state::{Element, State};
 use super::view::View;
 use crate::error::Error;
 use crate::transaction::Transaction;
@@ -222,7 +222,7 @@ impl Set<&mut Transaction<'_>> {
             self.remove(&name)?;
             return Ok(before.is_none());
         }
-        let mut named = self.elements();
+        let mut named = self.state.spread(self.view);
         if let Some(held) = named.held_name(&mut self.view, &name)? {
             named.remove(self.view, &name, &held);
         }
@@ -273,52 +273,23 @@ impl Set<&mut Transaction<'_>> {
 
     /// Takes at most `limit` members away that have expired; how many.
     pub(super) fn remove_expired(&mut self, limit: usize) -> Result<u64, Error> {
-        let State::Elements(named) = &mut self.state else { return Ok(0) };
-        let removed = named.remove_expired(self.view, limit)?;
-        self.save()?;
-        Ok(removed)
-    }
-
-    /// Its elements layout, which it takes on if it has another.
-    fn elements(&mut self) -> Named {
-        let names = match &mut self.state {
-            State::Elements(named) => return *named,
-            State::Packed(names) => std::mem::take(names),
-        };
-        let mut named = Named::new(self.view.new_collection_id());
-        names.iter().for_each(|name| named.put(self.view, name, &Value::null(), None));
-        self.state = State::Elements(named);
-        named
+        self.state.remove_expired(self.view, (self.space, &self.key), limit)
     }
 
     /// Writes value or header; the expiry stays.
     fn save(&mut self) -> Result<(), Error> {
-        if self.is_empty()? {
-            if let State::Elements(named) = &mut self.state {
-                named.forget(self.view);
-            }
-            self.state = State::Packed(Vec::new());
-            self.view.delete_in(self.space, self.key.clone());
-            return Ok(());
-        }
-        if let State::Packed(names) = &self.state {
-            let mut bytes = layout::packed();
-            names.iter().for_each(|name| layout::push_name(&mut bytes, name));
-            if layout::fits(names.len(), &bytes) {
-                self.put(bytes);
-                return Ok(());
-            }
-            self.elements();
-        }
-        if let State::Elements(named) = &mut self.state {
-            let header = named.header(self.view, (self.space, &self.key));
-            self.put(header);
-        }
-        Ok(())
+        self.state.save(self.view, (self.space, &self.key))
+    }
+}
+
+impl Element for Bytes {
+    const COLLECTION: ValueType = ValueType::Set;
+
+    fn push(&self, packed: &mut Vec<u8>) {
+        layout::push_name(packed, self);
     }
 
-    fn put(&mut self, data: Vec<u8>) {
-        let value = Value::new(ValueType::Set, data);
-        self.view.put_in(self.space, self.key.clone(), value, Expiry::Keep);
+    fn put(&self, named: &mut Named, tx: &mut Transaction<'_>) {
+        named.put(tx, self, &Value::null(), None);
     }
 }

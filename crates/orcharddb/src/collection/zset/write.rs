@@ -4,7 +4,7 @@ use super::ranges::by_score;
 use super::{Added, Scored, ZRange, ZSet, order, score_of_value};
 use crate::collection::layout;
 use crate::collection::named::{Named, is_kept, moment};
-use crate::collection::state::State;
+use crate::collection::state::{Element, State};
 use crate::error::{CollectionError, Error};
 use crate::transaction::Transaction;
 use bytes::Bytes;
@@ -124,7 +124,7 @@ impl ZSet<&mut Transaction<'_>> {
             return Ok(false);
         }
         if at.is_some() {
-            self.elements();
+            self.state.spread(self.view);
         }
         match &mut self.state {
             State::Packed(members) => {
@@ -222,57 +222,28 @@ impl ZSet<&mut Transaction<'_>> {
 
     /// Takes at most `limit` members away that have expired; how many. Their elements by score are entries that expire.
     pub(in crate::collection) fn remove_expired(&mut self, limit: usize) -> Result<u64, Error> {
-        let State::Elements(named) = &mut self.state else { return Ok(0) };
-        let removed = named.remove_expired(self.view, limit)?;
-        self.save()?;
-        Ok(removed)
-    }
-
-    /// Takes on the elements layout, if it has another.
-    fn elements(&mut self) {
-        let State::Packed(members) = &mut self.state else { return };
-        let members = std::mem::take(members);
-        let mut named = Named::new(self.view.new_collection_id());
-        for (name, score) in &members {
-            let value = Value::new(ValueType::Float, score.to_le_bytes().to_vec());
-            named.put(self.view, name, &value, None);
-            put_score(self.view, named.id, name, *score, None);
-        }
-        self.state = State::Elements(named);
+        self.state.remove_expired(self.view, (self.space, &self.key), limit)
     }
 
     /// Writes value or header; the expiry stays.
     fn save(&mut self) -> Result<(), Error> {
-        if self.is_empty()? {
-            if let State::Elements(named) = &mut self.state {
-                named.forget(self.view);
-            }
-            self.state = State::Packed(Vec::new());
-            self.view.delete_in(self.space, self.key.clone());
-            return Ok(());
-        }
-        if let State::Packed(members) = &self.state {
-            let mut bytes = layout::packed();
-            for (name, score) in members {
-                bytes.extend_from_slice(&score.to_le_bytes());
-                layout::push_name(&mut bytes, name);
-            }
-            if layout::fits(members.len(), &bytes) {
-                self.put(bytes);
-                return Ok(());
-            }
-            self.elements();
-        }
-        if let State::Elements(named) = &mut self.state {
-            let header = named.header(self.view, (self.space, &self.key));
-            self.put(header);
-        }
-        Ok(())
+        self.state.save(self.view, (self.space, &self.key))
+    }
+}
+
+impl Element for Scored {
+    const COLLECTION: ValueType = ValueType::ZSet;
+
+    fn push(&self, packed: &mut Vec<u8>) {
+        packed.extend_from_slice(&self.1.to_le_bytes());
+        layout::push_name(packed, &self.0);
     }
 
-    fn put(&mut self, data: Vec<u8>) {
-        let value = Value::new(ValueType::ZSet, data);
-        self.view.put_in(self.space, self.key.clone(), value, Expiry::Keep);
+    fn put(&self, named: &mut Named, tx: &mut Transaction<'_>) {
+        let (name, score) = self;
+        let value = Value::new(ValueType::Float, score.to_le_bytes().to_vec());
+        named.put(tx, name, &value, None);
+        put_score(tx, named.id, name, *score, None);
     }
 }
 

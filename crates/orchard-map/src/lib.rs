@@ -41,10 +41,9 @@
 //!
 //! # How it is tested
 //! - `tests/model.rs`: random operations, a `BTreeMap` of versions as the truth.
-//! - `tests/stress.rs`: snapshots under a busy writer; with AddressSanitizer each block is an
-//!   allocation of its own: `RUSTFLAGS="-Zsanitizer=address --cfg orchard_plain_alloc" cargo +nightly
-//!   test --target x86_64-unknown-linux-gnu`. With ThreadSanitizer: `-Zsanitizer=thread
-//!   -Cunsafe-allow-abi-mismatch=sanitizer` and `TSAN_OPTIONS=suppressions=tsan.supp`.
+//! - `tests/stress.rs` and `tests/pins.rs`: snapshots under a busy writer.
+//! - `cargo run -p xtask -- sanitize`: all of these with AddressSanitizer and ThreadSanitizer, each block an allocation of
+//!   its own (`--cfg orchard_plain_alloc`).
 //! - `tests/loom.rs`: `RUSTFLAGS="--cfg loom" cargo test --release --test loom`.
 //!
 //! # Where to look

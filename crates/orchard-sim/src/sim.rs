@@ -268,6 +268,7 @@ impl Simulation {
         match self.steps(steps) {
             Ok(()) => Ok(self.summary),
             Err(what) => {
+                self.tell_calls();
                 let what =
                     format!("{what}\n  {:?}, {:?}, {:?}", self.weather, self.options, self.workload.style);
                 Err(Failure { seed: self.seed, step: self.step, what })

@@ -68,9 +68,9 @@ impl Run {
 
     /// Tells what it has not yet told.
     pub(crate) fn flush(&mut self, core: &mut Core, engine: &Engine) {
+        self.may_stand_behind = None;
         let Some((stamp, log_time)) = self.last.take() else { return };
         self.catch_up(core, engine);
-        self.may_stand_behind = None;
         engine.counts.add(&std::mem::take(&mut self.counts));
         engine.count_commits(std::mem::take(&mut self.commits));
         if engine.progress.durability() == Durability::Fsync {

@@ -18,6 +18,7 @@ use crate::format::DatabaseId;
 use crate::log_clock::LogClock;
 use crate::manifest::{CleanEnd, Manifest};
 use crate::memory::CheckpointEnds;
+use crate::pipeline::Room;
 use crate::progress::Progress;
 use crate::ranges::{RANGE_TOMBSTONES_MAX, SMALL_RANGE_ENTRIES_MAX, SharedRanges};
 use crate::segment::Segment;
@@ -166,6 +167,8 @@ pub struct Engine {
     pub(crate) is_disk_full: AtomicBool,
     /// Whether a [`LogLead`](crate::lead::LogLead) exists.
     pub(crate) has_lead: AtomicBool,
+    /// What the last pipeline was built in.
+    pub(crate) spare_room: Mutex<Option<Box<Room>>>,
     pub(crate) written_time_ms: AtomicU64,
     /// History begins here; `u64::MAX`: with the oldest snapshot.
     pub(crate) history_from: AtomicU64,

@@ -39,13 +39,25 @@ pub trait Pipeline {
     fn done(&mut self, number: usize, submitted: Submitted) -> ControlFlow<()>;
 }
 
-/// What one transaction after the other is built in.
+/// What one transaction after the other is built in. It is kept for the next pipeline, so that a short one allocates
+/// nothing.
 #[derive(Default)]
-struct Room {
+pub(crate) struct Room {
     bytes: Vec<u8>,
     commit: Commit,
     /// What was made without being built, and is yet to be told.
     run: Run,
+}
+
+impl Room {
+    /// Whether it is worth keeping, after all was told.
+    fn is_small(&self) -> bool {
+        const KEPT_MUTATIONS_MAX: usize = 256;
+        const KEPT_SIZE_BYTES_MAX: usize = 64 << 10;
+        self.bytes.capacity() <= KEPT_SIZE_BYTES_MAX
+            && self.commit.mutations.capacity() <= KEPT_MUTATIONS_MAX
+            && self.commit.checks.is_empty()
+    }
 }
 
 /// How a hold of the commit lock ended.
@@ -61,8 +73,16 @@ enum Held {
 impl Engine {
     /// Runs the transactions 0 to `count`.
     pub fn submit_pipeline(&self, count: usize, pipeline: &mut impl Pipeline) {
+        let mut room = self.spare_room.lock().take().unwrap_or_default();
+        self.submit_pipeline_in(&mut room, count, pipeline);
+        room.commit.clear();
+        if room.is_small() {
+            *self.spare_room.lock() = Some(room);
+        }
+    }
+
+    fn submit_pipeline_in(&self, room: &mut Room, count: usize, pipeline: &mut impl Pipeline) {
         let refused = |error| Submitted { outcome: Err(error), depends_on: Versionstamp::ZERO };
-        let mut room = Room::default();
         let mut next = 0;
         // What an attempt has loaded must not leave again before the next one.
         let mut has_memory = false;
@@ -73,7 +93,7 @@ impl Engine {
                 let memory =
                     if std::mem::replace(&mut has_memory, false) { Ok(()) } else { self.make_memory() };
                 let mut core = self.core.lock();
-                let held = self.hold(&mut core, &mut next, count, &memory, &mut room, pipeline);
+                let held = self.hold(&mut core, &mut next, count, &memory, room, pipeline);
                 room.run.flush(&mut core, self);
                 self.close_if_idle(&mut core);
                 self.reclaim_behind(&mut core);

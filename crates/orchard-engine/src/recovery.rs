@@ -556,6 +556,7 @@ fn assemble(
         counts: SharedCounts::new(loading.counts),
         is_disk_full: AtomicBool::new(false),
         has_lead: AtomicBool::new(false),
+        spare_room: Mutex::default(),
         history_from: AtomicU64::new(match options.history_retention_ms {
             0 => u64::MAX,
             _ => history_from,

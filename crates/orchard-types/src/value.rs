@@ -39,12 +39,26 @@ pub enum ValueType {
     Stream = 13,
 }
 
-/// Whether bytes are ASCII, as most texts are; 32 of them at a time.
+/// Whether bytes are ASCII, as most texts are; 32 or 8 of them at a time, the last ones over those before where the number is
+/// no multiple.
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
-    let (chunks, rest) = bytes.as_chunks::<32>();
     let high = |bytes: &[u8]| bytes.iter().fold(0, |high, byte| high | byte) & 0x80;
-    chunks.iter().fold(0, |all, chunk| all | high(chunk)) | high(rest) == 0
+    if let Some(last) = bytes.last_chunk::<32>() {
+        let mut all = *last;
+        for chunk in bytes.as_chunks::<32>().0 {
+            all.iter_mut().zip(chunk).for_each(|(all, byte)| *all |= byte);
+        }
+        return high(&all) == 0;
+    }
+    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+    match bytes.last_chunk::<8>() {
+        Some(last) => {
+            let words = bytes.as_chunks::<8>().0;
+            words.iter().fold(word(last), |all, chunk| all | word(chunk)) & word(&[0x80; 8]) == 0
+        }
+        None => high(bytes) == 0,
+    }
 }
 
 impl ValueType {
@@ -258,6 +272,19 @@ impl fmt::Debug for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_byte_that_is_not_ascii_is_seen_anywhere() {
+        for length in 0..100 {
+            let mut bytes = vec![0x7f; length];
+            assert!(is_ascii(&bytes), "{length}");
+            for place in 0..length {
+                bytes[place] = 0x80;
+                assert!(!is_ascii(&bytes), "{place} of {length}");
+                bytes[place] = 0;
+            }
+        }
+    }
 
     #[test]
     fn numbers_of_types_are_frozen() {

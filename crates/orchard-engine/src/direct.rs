@@ -8,11 +8,12 @@
 //! - Watermark, counts and clock move once for a run of them, before anything else is done under the same hold of the lock.
 
 use crate::apply::{self, Stored, Tally, expires_at, is_live};
-use crate::commit::{Core, Counts, Placed, Submitted};
+use crate::commit::{Core, Placed, Submitted};
 use crate::engine::Engine;
 use crate::format::{push_flat_key, split_flat_key};
 use crate::look::WarmKeys;
 use crate::state::{self, Entries};
+use crate::totals::Counts;
 use crate::wal::record::RecordWriter;
 use orchard_types::{Durability, Expiry, SpaceId, UnixMillis, ValueType, Versionstamp, limits};
 use std::sync::atomic::Ordering;

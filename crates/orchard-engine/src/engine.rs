@@ -7,7 +7,7 @@
 
 use crate::checkpoint::Merging;
 use crate::collections::{CollectionIds, EraseAt};
-use crate::commit::{Core, SharedCounts};
+use crate::commit::Core;
 use crate::compaction::PlanOptions;
 use crate::company::Company;
 use crate::count::Apart;
@@ -26,6 +26,7 @@ use crate::snapshot::{SnapshotPin, Snapshots};
 use crate::stats::{EngineStats, Stats};
 use crate::tail::Tail;
 use crate::times::TimeIndex;
+use crate::totals::SharedCounts;
 use crate::wal::log::{FileLog, LogOptions};
 use orchard_env::{DiskLock, Env};
 use orchard_map::MapReader;

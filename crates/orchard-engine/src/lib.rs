@@ -44,6 +44,7 @@ mod state;
 pub mod stats;
 mod tail;
 pub mod times;
+pub mod totals;
 pub mod verify;
 pub mod visit;
 pub mod wal;

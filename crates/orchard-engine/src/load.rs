@@ -1,6 +1,5 @@
 //! From segments into an empty map: ranges of keys side by side on several threads, joined in key order.
 
-use crate::commit::Counts;
 use crate::count::Apart;
 use crate::engine::EngineOptions;
 use crate::error::StorageError;
@@ -8,6 +7,7 @@ use crate::expiry::ExpiryIndex;
 use crate::history::OldVersions;
 use crate::segment::{EntryKind, MergeIter, ScanOptions, Segment, split_keys};
 use crate::state::may_be_header;
+use crate::totals::Counts;
 use orchard_map::{BulkRun, Content, MapWriter, NewVersion};
 use std::collections::VecDeque;
 use std::num::NonZero;

@@ -11,9 +11,9 @@
 //! - A checkpoint erases everything at or below its stamp before it reads the map, so that no file holds one.
 
 use crate::collections::OrphansDue;
-use crate::commit::Counts;
 use crate::expiry::ExpiryIndex;
 use crate::state::collection_of;
+use crate::totals::Counts;
 use orchard_map::{Content, Guard, MapWriter, NewVersion, Version};
 use orchard_types::CollectionId;
 use parking_lot::RwLock;

@@ -3,7 +3,7 @@
 
 use crate::apply::{self, Place, Refusal};
 use crate::collections::{CollectionIds, OrphansDue};
-use crate::commit::{Core, Counts, SharedCounts};
+use crate::commit::Core;
 use crate::company::Company;
 use crate::count::Apart;
 use crate::engine::{Engine, EngineOptions};
@@ -23,6 +23,7 @@ use crate::state::Entries;
 use crate::stats::Stats;
 use crate::tail::Tail;
 use crate::times::TimeIndex;
+use crate::totals::{Counts, SharedCounts};
 use crate::wal::log::{FileLog, LOG_DIR, LogFileEnd, LogPosition, OldLogFile, log_path};
 use crate::wal::replay::LogEnd;
 use crate::wal::{APPLY_VERSION, Group, record, replay};

@@ -11,7 +11,7 @@ cargo run -p xtask -- TASK
   mutants                           show that the tests catch each known bug
   loom                              explore the map's concurrency with loom
   sanitize                          run the map's tests under AddressSanitizer and ThreadSanitizer (nightly with
-                                    rust-src; some minutes), and Miri where there is one
+                                    rust-src; four minutes of work), and Miri where there is one
 ";
 
 /// Coverage instrumentation for libFuzzer; these flags are stable.

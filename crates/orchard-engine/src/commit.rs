@@ -1,4 +1,4 @@
-//! The commit path: decide under the commit lock, write in groups, make visible when durable.
+//! The commit path: decide under the commit lock. `steps` writes in groups and makes visible when durable.
 //!
 //! - `Core` is the state behind the commit lock; nobody holds that lock while the disk works.
 //! - Commits apply in the order of their stamps; a group is taken from the front of `sealed`, or is `open`.
@@ -14,7 +14,6 @@ use crate::ranges::{Erased, Ranges};
 use crate::snapshot::SnapshotPin;
 use crate::state::Entries;
 use crate::totals::Counts;
-use crate::wal::log::{CommitLog, LogError};
 use crate::wal::{Group, record};
 use orchard_map::MapWriter;
 use orchard_types::{Commit, Durability, Mutation, SpaceId, UnixMillis, Versionstamp, limits};
@@ -70,8 +69,6 @@ const SEALED_GROUPS_MAX: usize = 64;
 const SEALED_GROUPS_DUE: usize = 2;
 /// Keys that a commit looks at to erase, when it has to help.
 const ERASE_BATCH: usize = 1_024;
-/// Versions pruned for every group, at least.
-const RECLAIM_BUDGET_MIN: usize = 1_024;
 
 impl Core {
     /// Whether the open group can take `bytes` more; seals it if not.
@@ -133,7 +130,7 @@ impl Core {
     }
 
     /// Takes back everything behind `visible`: the log could not take it.
-    fn roll_back(&mut self, engine: &Engine) {
+    pub(crate) fn roll_back(&mut self, engine: &Engine) {
         let visible = engine.progress.visible();
         self.ranges.take_back(visible);
         self.orphans.roll_back(visible);
@@ -167,7 +164,7 @@ impl Core {
         engine.log_clock.nothing_in_flight();
     }
 
-    fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.open.is_none() && self.sealed.is_empty()
     }
 }
@@ -519,197 +516,5 @@ impl Engine {
         self.log_clock.nothing_in_flight();
         core.map.reclaim_lazily(self.horizon(), 8);
         self.purge(core, 8);
-    }
-
-    /// Writes the next group and, as the database's durability or a waiter asks, makes it durable. `false` if there was
-    /// nothing to do.
-    ///
-    /// # Errors
-    /// [`CommitError::DiskFull`] if the group was taken back, [`CommitError::Poisoned`] if the log failed.
-    pub fn log_step(&self) -> Result<bool, CommitError> {
-        self.with_log(|log| self.log_step_locked(log))
-    }
-
-    pub(crate) fn log_step_locked(
-        &self,
-        log: &mut Option<crate::wal::log::FileLog>,
-    ) -> Result<bool, CommitError> {
-        let Some(log) = log.as_mut() else { return Ok(false) };
-        if let Some(why) = self.progress.poisoned() {
-            return Err(CommitError::Poisoned(why));
-        }
-        let durable = self.progress.durability() == Durability::Fsync;
-        let group = {
-            let mut core = self.core.lock();
-            let group = core.sealed.pop_front().or_else(|| core.open.take());
-            core.has_called_log &= !core.sealed.is_empty();
-            self.company.note_open(core.open.as_ref().map_or(0, |open| open.count.into()));
-            group
-        };
-        let Some(group) = group else {
-            if !durable && self.progress.wants_sync() {
-                self.sync_log(log)?;
-                return Ok(true);
-            }
-            return Ok(false);
-        };
-        let last = Versionstamp::new(group.index, group.count.saturating_sub(1) as u16).raw();
-        match log.append(&group) {
-            Ok(()) => {}
-            Err(LogError::NoSpace) if durable => {
-                log.release_reserve();
-                let mut core = self.core.lock();
-                core.roll_back(self);
-                self.is_disk_full.store(true, Ordering::SeqCst);
-                // Under the lock: who reads the state behind it knows that it was taken back.
-                self.stats.rollbacks.fetch_add(1, Ordering::SeqCst);
-                drop(core);
-                self.progress.wake();
-                return Err(CommitError::DiskFull);
-            }
-            Err(LogError::NoSpace) => {
-                // Others have seen these commits: they wait for space.
-                log.release_reserve();
-                let mut core = self.core.lock();
-                core.sealed.push_front(group);
-                self.is_disk_full.store(true, Ordering::SeqCst);
-                return Err(CommitError::DiskFull);
-            }
-            Err(LogError::Failed(error)) => return Err(self.poison(&error.to_string())),
-        }
-        if self.tail.is_followed() {
-            self.tail.push(&group);
-        } else {
-            // Who asks for it later reads the file.
-            self.tail.leave_out(Versionstamp::from_raw(last));
-        }
-        self.stats.groups.fetch_add(1, Ordering::Relaxed);
-        self.progress.advance(Durability::Os, last, group.log_time.0);
-        self.written_time_ms.store(group.log_time.0, Ordering::Relaxed);
-        if durable || self.progress.wants_sync() {
-            self.sync_log(log)?;
-        }
-        self.company.note_done(u64::from(group.count));
-        self.stats.log_bytes.store(log.size_bytes(), Ordering::Relaxed);
-        self.stats.log_used_bytes.store(log.used_bytes(), Ordering::Relaxed);
-        let had_space = !self.is_disk_full() || log.restore_reserve();
-        let mut core = self.core.lock();
-        self.is_disk_full.store(!had_space, Ordering::SeqCst);
-        let mut payload = group.payload;
-        if payload.capacity() <= 2 * limits::GROUP_SIZE_BYTES_MAX && core.spare_buffers.len() < 4 {
-            payload.clear();
-            core.spare_buffers.push(payload);
-        }
-        if core.is_idle() {
-            self.log_clock.nothing_in_flight();
-        }
-        let budget = RECLAIM_BUDGET_MIN.max(group.count as usize * 2);
-        core.map.reclaim_lazily(self.horizon(), budget);
-        self.purge(&mut core, budget);
-        Ok(true)
-    }
-
-    fn sync_log(&self, log: &mut crate::wal::log::FileLog) -> Result<(), CommitError> {
-        let written = self.progress.watermark(Durability::Os);
-        let started_ns = self.env.clock.monotonic_ns();
-        if let Err(error) = log.sync() {
-            let detail = match error {
-                LogError::Failed(error) => error.to_string(),
-                LogError::NoSpace => "no space left".to_owned(),
-            };
-            return Err(self.poison(&detail));
-        }
-        self.stats.note_sync(self.env.clock.monotonic_ns().saturating_sub(started_ns));
-        self.progress.advance(Durability::Fsync, written, self.written_time_ms.load(Ordering::Relaxed));
-        Ok(())
-    }
-
-    /// Makes everything written durable, below `fsync` too; for the second that `os` promises.
-    ///
-    /// # Errors
-    /// [`CommitError::Poisoned`]
-    pub fn sync_step(&self) -> Result<(), CommitError> {
-        self.with_log(|log| match log.as_mut() {
-            Some(log) if self.progress.poisoned().is_none() => self.sync_log(log),
-            _ => Ok(()),
-        })
-    }
-
-    /// Writes an empty group behind the last one, so that damage to that one is not mistaken for a torn tail.
-    ///
-    /// # Errors
-    /// As [`Engine::log_step`].
-    pub fn idle_step(&self) -> Result<bool, CommitError> {
-        if self.is_disk_full() {
-            // Commits are refused, so none of them will.
-            self.reserve_indexes()?;
-            // What only the feed needs makes room; if there is none even for a manifest without it, it stays.
-            let _ = self.retain_step();
-        }
-        {
-            let mut core = self.core.lock();
-            let written = Versionstamp::from_raw(self.progress.watermark(Durability::Os));
-            let has_sealed_end = self.stats.idle_group_index.load(Ordering::Relaxed) >= written.index();
-            // On a full disk the empty group is the question whether there is space again.
-            if !core.is_idle()
-                || !self.keeps_log()
-                || core.is_closed
-                || (has_sealed_end && !self.is_disk_full())
-                || core.next_index + 1 >= core.reserved_index
-            {
-                return Ok(false);
-            }
-            let (index, log_time, _) = core.open_group(self);
-            self.progress.advance(Durability::None, Versionstamp::new(index, 0).raw(), log_time.0);
-            self.stats.idle_group_index.store(index, Ordering::Relaxed);
-        }
-        self.log_step()
-    }
-
-    /// Looks at up to `limit` keys of the oldest deleted range and erases them. `false` if no range waits to be erased. It
-    /// changes nothing that anybody can see, and is not logged.
-    pub fn erase_step(&self, limit: usize) -> bool {
-        self.erase_through(u64::MAX, limit)
-    }
-
-    /// [`Engine::erase_step`], if the oldest deleted range is at or below `stamp`.
-    pub(crate) fn erase_through(&self, stamp: u64, limit: usize) -> bool {
-        let mut core = self.core.lock();
-        if !core.ranges.any_through(stamp) {
-            return false;
-        }
-        let Core { map, ranges, .. } = &mut *core;
-        let erased = ranges.erase(map, limit);
-        core.settle(self, erased);
-        core.map.reclaim(self.horizon(), limit.saturating_mul(2));
-        if !self.keeps_log() {
-            self.purge(&mut core, limit);
-        }
-        true
-    }
-
-    /// Stops everything: what is on disk is unknown.
-    pub(crate) fn poison(&self, why: &str) -> CommitError {
-        self.progress.poison(why);
-        CommitError::Poisoned(why.into())
-    }
-
-    /// Takes tombstones out of memory that segments hold and nobody needs.
-    pub(crate) fn purge(&self, core: &mut Core, budget: usize) {
-        for _ in 0..budget.min(core.purge.len()) {
-            let Some((key, stamp)) = core.purge.pop_front() else { break };
-            // A commit may write again what it deleted, at the same stamp.
-            let is_newest =
-                |version: orchard_map::Version<'_>| version.stamp() == stamp && version.is_tombstone();
-            if !core.map.newest(&key).is_some_and(is_newest) {
-                continue;
-            }
-            if core.map.remove(&key, stamp) {
-                core.floor = core.floor.max(Versionstamp::from_raw(stamp));
-            } else {
-                // An older version is still chained to it: later.
-                core.purge.push_back((key, stamp));
-            }
-        }
     }
 }

@@ -42,6 +42,7 @@ pub mod snapshot;
 mod space;
 mod state;
 pub mod stats;
+mod steps;
 mod tail;
 pub mod times;
 pub mod totals;

@@ -346,9 +346,9 @@ mod tests {
         let _client = TcpStream::connect(address).await.expect("it listens");
         let (stream, _) = listener.accept().await.expect("a client");
         assert_eq!(sockopt::socket_keepalive(&stream), Ok(false));
-        ask_the_silent(&stream, Duration::from_secs(301)).expect("TCP");
+        ask_the_silent(&stream, Duration::from_secs(240)).expect("TCP");
         assert_eq!(sockopt::socket_keepalive(&stream), Ok(true));
-        assert_eq!(sockopt::tcp_keepidle(&stream), Ok(Duration::from_secs(301)));
-        assert_eq!(sockopt::tcp_keepintvl(&stream), Ok(Duration::from_secs(100)));
+        assert_eq!(sockopt::tcp_keepidle(&stream), Ok(Duration::from_secs(240)));
+        assert_eq!(sockopt::tcp_keepintvl(&stream), Ok(Duration::from_secs(80)));
     }
 }

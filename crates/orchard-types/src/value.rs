@@ -39,26 +39,12 @@ pub enum ValueType {
     Stream = 13,
 }
 
-/// Whether bytes are ASCII, as most texts are; 32 or 8 of them at a time, the last ones over those before where the number is
-/// no multiple.
+/// Whether bytes are ASCII, as most texts are; 32 of them at a time.
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
+    let (chunks, rest) = bytes.as_chunks::<32>();
     let high = |bytes: &[u8]| bytes.iter().fold(0, |high, byte| high | byte) & 0x80;
-    if let Some(last) = bytes.last_chunk::<32>() {
-        let mut all = *last;
-        for chunk in bytes.as_chunks::<32>().0 {
-            all.iter_mut().zip(chunk).for_each(|(all, byte)| *all |= byte);
-        }
-        return high(&all) == 0;
-    }
-    let word = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
-    match bytes.last_chunk::<8>() {
-        Some(last) => {
-            let words = bytes.as_chunks::<8>().0;
-            words.iter().fold(word(last), |all, chunk| all | word(chunk)) & word(&[0x80; 8]) == 0
-        }
-        None => high(bytes) == 0,
-    }
+    chunks.iter().fold(0, |all, chunk| all | high(chunk)) | high(rest) == 0
 }
 
 impl ValueType {

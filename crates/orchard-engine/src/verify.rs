@@ -8,7 +8,7 @@ use crate::error::OpenError;
 use crate::manifest::{self, Loaded, Manifest};
 use crate::recovery::{self, LOCK};
 use crate::segment::Segment;
-use crate::wal::log::log_path;
+use crate::wal::log::{LogPosition, log_path};
 use orchard_env::Env;
 
 /// A place in a file.
@@ -60,9 +60,11 @@ pub fn verify_directory(env: &Env, options: &EngineOptions) -> Result<Report, Op
         Segment::open(&env.disk, manifest.database, meta)?.verify()?;
     }
     let (counts, end) = recovery::rebuild(env, options, &manifest)?.finish();
+    // Behind a clean end lies what a file that is written again held before.
+    let is_clean = manifest.clean_end.map(LogPosition::from) == Some(end.position);
     let torn_tail = match end.unfinished {
         Some(number) => Some(FilePlace { file: log_path(number), offset_bytes: 0 }),
-        None => end.torn.then(|| FilePlace {
+        None => (end.torn && !is_clean).then(|| FilePlace {
             file: log_path(end.position.number),
             offset_bytes: end.position.offset_bytes,
         }),

@@ -270,6 +270,22 @@ fn a_spoilt_write_of_a_checkpoint_replaces_nothing_good() {
 }
 
 #[test]
+fn what_a_recycled_file_held_is_no_torn_tail() {
+    let disk = FaultDisk::new(1);
+    let engine = open(&disk, Durability::Fsync).expect("an empty disk opens");
+    let mut run = Run { states: vec![State::new()], acknowledged: 0, newest: Versionstamp::ZERO };
+    for number in 0..6u8 {
+        run.submit(&engine, &[(vec![number], Some(vec![number; 400]))]).expect("taken");
+        // The log goes on in a file that was in use before.
+        engine.checkpoint().expect("written");
+    }
+    engine.close().expect("closed");
+    drop(engine);
+    let report = verify_directory(&env(&disk.kill()), &options(Durability::Fsync)).expect("whole");
+    assert_eq!((report.torn_tail, report.entries), (None, 6));
+}
+
+#[test]
 fn a_failed_sync_poisons_and_reads_go_on() {
     let disk = FaultDisk::new(1);
     let engine = open(&disk, Durability::Fsync).expect("an empty disk opens");

@@ -93,7 +93,7 @@ impl Simulation {
         self.summary.kills += 1;
         let engine = self.engine();
         let floor = match self.options.durability {
-            _ if self.sync_failed => engine.durable(),
+            _ if self.sync_failed || engine.is_poisoned() => engine.durable(),
             Durability::Fsync => self.observed,
             _ => engine.written(),
         };

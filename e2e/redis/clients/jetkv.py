@@ -5,19 +5,11 @@ nulls, integers and maps, and asserts one exact type for each command: anything 
 import itertools
 import os
 import socket
-import sys
+
+from checks import check, report
 
 HOST, PORT = os.environ["ADDRESS"].rsplit(":", 1)
 POOL_SIZE = 8
-checks = 0
-
-
-def check(what, expected, actual):
-    global checks
-    checks += 1
-    if expected != actual:
-        print(f"FAILED {what}\n  expected: {expected!r}\n  actual:   {actual!r}")
-        sys.exit(1)
 
 
 class Connection:
@@ -116,4 +108,4 @@ for size in (0, 31, 32, 4095, 4096, 4097, 300_000):
     data = bytes(byte % 251 for byte in range(size))
     kv.put("data", data)
     check(f"{size} bytes", data, kv.get("data"))
-print(f"{checks} checks")
+report()

@@ -1,21 +1,13 @@
 """redis-py as its users use it: both versions of the protocol, pipelines, transactions, pub/sub, locks, iterators."""
 
 import os
-import sys
 import threading
 
 import redis
 
+from checks import check, report
+
 HOST, PORT = os.environ["ADDRESS"].rsplit(":", 1)
-checks = 0
-
-
-def check(what, expected, actual):
-    global checks
-    checks += 1
-    if expected != actual:
-        print(f"FAILED {what}\n  expected: {expected!r}\n  actual:   {actual!r}")
-        sys.exit(1)
 
 
 def session(protocol):
@@ -118,4 +110,4 @@ def session(protocol):
 
 for version in (2, 3):
     session(version)
-print(f"{checks} checks")
+report()

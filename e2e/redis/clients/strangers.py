@@ -3,7 +3,6 @@ section as its parser reads it."""
 
 import asyncio
 import os
-import sys
 import threading
 
 import redis
@@ -11,18 +10,10 @@ import redis.asyncio
 import redis.connection
 from redis.cache import CacheConfig
 
+from checks import check, report
+
 HOST, PORT = os.environ["ADDRESS"].rsplit(":", 1)
 PORT = int(PORT)
-checks = 0
-
-
-def check(what, expected, actual):
-    global checks
-    checks += 1
-    if expected != actual:
-        print(f"FAILED {what}\n  expected: {expected!r}\n  actual:   {actual!r}")
-        sys.exit(1)
-
 
 # redis-py caches with Redis 7.4 and later only, though 7.0 tells of changes in the same way.
 redis.connection.CacheProxyConnection.MIN_ALLOWED_VERSION = "7.0.0"
@@ -174,4 +165,4 @@ listening()
 introspection()
 locks()
 asyncio.run(asynchronous())
-print(f"{checks} checks")
+report()

@@ -222,11 +222,14 @@ pub(crate) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 }
 
 /// Gives each slot its head after the longest prefix of the (sorted) keys; returns that prefix, and how heads are made.
-pub(crate) fn set_heads<'k>(slots: &mut [u64]) -> (&'k [u8], Heads) {
+///
+/// # Safety
+/// The slots hold published records that live for `'k`.
+pub(crate) unsafe fn set_heads<'k>(slots: &mut [u64]) -> (&'k [u8], Heads) {
     /// Records whose cache misses overlap.
     const AHEAD: usize = 8;
     let (Some(&first), Some(&last)) = (slots.first(), slots.last()) else { return (&[], Heads::PLAIN) };
-    // SAFETY: the writer builds leaves from published records, which live until it collects; here and below.
+    // SAFETY: the caller's promise.
     let version = |word: u64| unsafe { Version::<'k>::from_word(word & ((1 << POINTER_BITS) - 1)) };
     let prefix = &version(first).key()[..common_prefix(version(first).key(), version(last).key())];
     let rest = |word: u64| &version(word).key()[prefix.len()..];

@@ -145,29 +145,32 @@ impl<'a> Table<'a> {
         if line + 1 == self.lines() { 0 } else { line + 1 }
     }
 
-    /// Nearly every hit is the first match in its home line, so that alone stands where `find` is called: the fewer
-    /// instructions lie between two look-ups, the more of the next one's cache misses overlap with this one's.
     #[inline(always)]
     fn find(self, hash: u64, key: &[u8]) -> Option<(&'a AtomicU64, Version<'a>)> {
         if self.is_empty() {
             return None;
         }
-        let line = self.line(self.home(hash));
-        let matching = matching_slots(line, tag_of(hash));
-        if matching != 0 {
-            // SAFETY: `matching` has bits only for the line's slots.
-            let slot = unsafe { line.get_unchecked((matching.trailing_zeros() / MATCH_STEP) as usize) };
-            if let Some(version) = Self::version_in(slot, hash, key) {
-                return Some((slot, version));
-            }
+        if let Some((slot, version)) = self.first_match(hash)
+            && same_key(version.key(), key)
+        {
+            return Some((slot, version));
         }
         self.search(hash, key)
     }
 
-    /// The version in a slot, if it is of this key.
+    /// The first match in the home line of a table that is not empty, whatever its key. Nearly every hit is that, so it alone
+    /// stands where a look-up is called: the fewer instructions lie between two look-ups, the more of the next one's
+    /// cache misses overlap with this one's.
     #[inline(always)]
-    fn version_in(slot: &'a AtomicU64, hash: u64, key: &[u8]) -> Option<Version<'a>> {
-        Self::tagged(slot, hash).filter(|version| same_key(version.key(), key))
+    fn first_match(self, hash: u64) -> Option<(&'a AtomicU64, Version<'a>)> {
+        let line = self.line(self.home(hash));
+        let matching = matching_slots(line, tag_of(hash));
+        if matching == 0 {
+            return None;
+        }
+        // SAFETY: `matching` has bits only for the line's slots.
+        let slot = unsafe { line.get_unchecked((matching.trailing_zeros() / MATCH_STEP) as usize) };
+        Some((slot, Self::tagged(slot, hash)?))
     }
 
     /// The version in a slot, if it has the tag of this hash.
@@ -193,7 +196,9 @@ impl<'a> Table<'a> {
             while matching != 0 {
                 let slot = line.get((matching.trailing_zeros() / MATCH_STEP) as usize)?;
                 matching &= matching - 1;
-                if let Some(version) = Self::version_in(slot, hash, key) {
+                if let Some(version) = Self::tagged(slot, hash)
+                    && same_key(version.key(), key)
+                {
                     return Some((slot, version));
                 }
             }
@@ -297,16 +302,10 @@ impl Directory {
         if table.is_empty() {
             return None;
         }
-        let line = table.line(table.home(hash));
-        let matching = matching_slots(line, tag_of(hash));
-        if matching != 0 {
-            // SAFETY: `matching` has bits only for the line's slots.
-            let slot = unsafe { line.get_unchecked((matching.trailing_zeros() / MATCH_STEP) as usize) };
-            if let Some(version) = Table::tagged(slot, hash)
-                && halves.is(version.key())
-            {
-                return Some(version);
-            }
+        if let Some((_, version)) = table.first_match(hash)
+            && halves.is(version.key())
+        {
+            return Some(version);
         }
         Some(table.search(hash, key)?.1)
     }

@@ -317,7 +317,8 @@ impl TreeWriter {
         slots.insert(place, slot);
         let nodes = &mut change.store.nodes;
         if slots.len() <= LEAF_KEYS_MAX {
-            let start = set_heads(&mut slots);
+            // SAFETY: the writer builds leaves from its published records, and collects none before they are built.
+            let start = unsafe { set_heads(&mut slots) };
             let word = leaf::build(nodes, &slots, start, min_stamp, max_stamp);
             self.replace_leaf(change, word);
         } else {
@@ -330,7 +331,8 @@ impl TreeWriter {
             };
             let (left, right) = slots.split_at_mut(middle);
             let halves = [left, right].map(|half| {
-                let start = set_heads(half);
+                // SAFETY: the writer builds leaves from its published records, and collects none before they are built.
+                let start = unsafe { set_heads(half) };
                 Child {
                     word: leaf::build(nodes, half, start, min_stamp, max_stamp),
                     live: half.iter().map(|slot| u64::from(slot & leaf::DEAD == 0)).sum(),
@@ -380,7 +382,8 @@ impl TreeWriter {
                 all.append(&mut slots);
                 slots = all;
             }
-            let start = set_heads(&mut slots);
+            // SAFETY: the writer builds leaves from its published records, and collects none before they are built.
+            let start = unsafe { set_heads(&mut slots) };
             let (min_stamp, max_stamp) =
                 (leaf.min_stamp().min(other.min_stamp()), leaf.max_stamp().max(other.max_stamp()));
             let nodes = &mut change.store.nodes;
@@ -547,7 +550,8 @@ impl TreeWriter {
                 max_stamp = max_stamp.max(record.stamp());
                 live += u64::from(!record.is_tombstone());
             }
-            let start = set_heads(&mut self.slots);
+            // SAFETY: the writer builds leaves from its published records, and collects none before they are built.
+            let start = unsafe { set_heads(&mut self.slots) };
             let (first, last) = (version(records[0]), version(records[records.len() - 1]));
             let word = leaf::build(&mut change.store.nodes, &self.slots, start, min_stamp, max_stamp);
             if let Some(before) = before {

@@ -38,6 +38,7 @@ impl ClientError {
                 orcharddb::Error::Key(_) => Kind::BadKey,
                 orcharddb::Error::Read(ReadError::SnapshotTooOld) => Kind::SnapshotTooOld,
                 orcharddb::Error::Read(ReadError::Limit(_)) => Kind::LimitExceeded,
+                orcharddb::Error::Read(ReadError::Poisoned(_)) => Kind::Poisoned,
                 orcharddb::Error::Commit(CommitError::Aborted(_)) => Kind::Aborted,
                 orcharddb::Error::Commit(CommitError::TooOld { .. }) => Kind::SnapshotTooOld,
                 orcharddb::Error::Commit(CommitError::Limit(_)) => Kind::LimitExceeded,

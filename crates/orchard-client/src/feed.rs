@@ -10,8 +10,8 @@ use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use orchard_wire::{commit_json, range, rfc3339};
 use orcharddb::{
-    ChangesStream, FeedCommit, FeedEvent, FeedFilter, FeedStart, Key, KeyRange, Operation, ReadError,
-    Versionstamp, tuple,
+    ChangesStream, FeedCommit, FeedEvent, FeedFilter, FeedStart, Key, KeyRange, Operation, Versionstamp,
+    tuple,
 };
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
@@ -130,8 +130,7 @@ impl Feed {
         if let Source::Local(stream) = &mut self.source {
             let event = poll_fn(|context| stream.poll_next(context)).await;
             self.position = stream.position();
-            let event = event.transpose().map_err(|error| ReadError::Storage(std::sync::Arc::new(error)))?;
-            return Ok(event.map(show).transpose()?);
+            return Ok(event.transpose()?.map(show).transpose()?);
         }
         loop {
             match self.read_event().await? {

@@ -8,14 +8,13 @@ use crate::remote::{parse_entry, stamp};
 use crate::{Backend, Client, FeedKeys, shown};
 use orchard_wire::{Kind, Problem, commit_json};
 use orcharddb::{
-    ChangesStream, Db, Entry, FeedEvent, FeedFilter, FeedStart, Key, KeyRange, Operation, ReadError,
-    Snapshot, SpaceId, Versionstamp,
+    ChangesStream, Db, Entry, FeedEvent, FeedFilter, FeedStart, Key, KeyRange, Operation, Snapshot, SpaceId,
+    Versionstamp,
 };
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::task::Poll;
 
 /// Keys that are read anew at once.
@@ -158,10 +157,6 @@ impl Watch {
     }
 }
 
-fn storage(error: orcharddb::StorageError) -> ClientError {
-    ReadError::Storage(Arc::new(error)).into()
-}
-
 impl Local {
     fn state_of(
         &self,
@@ -192,7 +187,7 @@ impl Local {
             first => first,
         };
         while let Some(event) = next {
-            match event.map_err(storage)? {
+            match event? {
                 FeedEvent::Gap { restart_at } => {
                     gap = Some(restart_at);
                     break;

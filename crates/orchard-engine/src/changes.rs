@@ -5,6 +5,8 @@
 //!   taken back is a gap.
 //! - A reader holds no lock and nothing in memory between two calls; one that is slow reads log files, one that is
 //!   slower than their retention gets a gap.
+//! - After a failed write or fsync what lies behind the durable part of the log may be gone from its files: what is before it
+//!   is shown, and then it says why it ends.
 
 use crate::engine::Engine;
 use crate::error::StorageError;
@@ -15,6 +17,7 @@ use crate::wal::record::{self, Record};
 use bytes::Bytes;
 use orchard_types::{Durability, Mutation, UnixMillis, Versionstamp};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::task::Waker;
 
 /// One commit as the feed shows it.
@@ -37,6 +40,9 @@ pub enum ChangesError {
         /// The first version from which the feed is whole.
         restart_at: Versionstamp,
     },
+    /// A log write or fsync failed, and the commits behind the asked version are in memory or nowhere. Reads go on; a feed
+    /// does once the engine is opened again.
+    Poisoned(Arc<str>),
     /// The log could not be read.
     Storage(StorageError),
 }
@@ -210,6 +216,12 @@ impl Engine {
         }
         let disk = self.env.disk.as_ref();
         let after = cursor.after;
+        let poisoned = self.poisoned();
+        let durable = self.watermark(Durability::Fsync);
+        let last = match &poisoned {
+            Some(_) if after < durable => visible.min(durable),
+            _ => visible,
+        };
         // Nothing but idle groups lies between the two.
         let mut is_known = cursor.is_known || after <= floor_end;
         let mut is_lost = false;
@@ -237,8 +249,8 @@ impl Engine {
             Some(place) => Ok(place),
             None => follow::find(disk, self.database, first_log, after.index()),
         };
-        let read = start
-            .and_then(|start| follow::read_groups(disk, self.database, start, visible.index(), &mut visit));
+        let read =
+            start.and_then(|start| follow::read_groups(disk, self.database, start, last.index(), &mut visit));
         match read {
             Ok(_) if is_lost => Err(ChangesError::Gap { restart_at: floor }),
             Ok(place) => {
@@ -251,9 +263,17 @@ impl Engine {
                 // A file may have been let go meanwhile, and be written again.
                 let floor = self.feed_floor();
                 if after < floor {
-                    Err(ChangesError::Gap { restart_at: floor })
-                } else {
-                    Err(ChangesError::Storage(error))
+                    return Err(ChangesError::Gap { restart_at: floor });
+                }
+                match (error, self.poisoned()) {
+                    // Poisoned while it was read: what is durable is to be shown first.
+                    (StorageError::Corrupt(_), Some(_)) if poisoned.is_none() => {
+                        self.read_log_files(cursor, visible, bytes_max)
+                    }
+                    (StorageError::Corrupt(_), Some(why)) if after >= durable => {
+                        Err(ChangesError::Poisoned(why))
+                    }
+                    (error, _) => Err(ChangesError::Storage(error)),
                 }
             }
         }

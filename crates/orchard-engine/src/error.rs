@@ -227,7 +227,10 @@ pub enum ReadError {
     SnapshotTooOld,
     /// Something in the read is over its limit.
     Limit(LimitError),
-    /// A segment could not be read.
+    /// A log write or fsync failed, and what the feed is to show next is no longer in the log's files. The feed goes on once
+    /// the engine is opened again.
+    Poisoned(Arc<str>),
+    /// A segment or the log could not be read.
     Storage(Arc<StorageError>),
 }
 
@@ -248,6 +251,7 @@ impl fmt::Display for ReadError {
         match self {
             ReadError::SnapshotTooOld => f.write_str("the snapshot is too old"),
             ReadError::Limit(error) => error.fmt(f),
+            ReadError::Poisoned(why) => write!(f, "the log could not be written and ends here: {why}"),
             ReadError::Storage(error) => error.fmt(f),
         }
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
+use orchard_engine::changes::{ChangesError, FeedCursor};
 use orchard_engine::compaction::PlanOptions;
 use orchard_engine::engine::{Engine, EngineOptions};
 use orchard_engine::error::{CommitError, OpenError, StorageError};
@@ -303,6 +304,46 @@ fn a_failed_sync_poisons_and_reads_go_on() {
     assert_eq!(state_of(&engine), run.states[1], "what was not durable is not visible");
     drop(engine);
     check(&disk.crash(CrashStyle::Random), Durability::Fsync, &run, 1, "after poison");
+}
+
+#[test]
+fn behind_a_failed_sync_a_feed_shows_what_is_durable_and_then_says_why_it_ends() {
+    let mut ended = 0;
+    for seed in 0..20 {
+        let disk = FaultDisk::new(seed);
+        let engine = open(&disk, Durability::Os).expect("an empty disk opens");
+        let mut run = Run { states: vec![State::new()], acknowledged: 0, newest: Versionstamp::ZERO };
+        let mut write = |number: u8| {
+            run.submit(&engine, &[(vec![number], Some(vec![number; 400]))]).expect("taken");
+            engine.log_step().expect("written");
+        };
+        (0..3).for_each(&mut write);
+        engine.sync_step().expect("durable");
+        (3..9).for_each(&mut write);
+        disk.set_plan(FaultPlan { fail_sync: Some(disk.syncs() + 1), ..FaultPlan::default() });
+        assert!(matches!(engine.sync_step(), Err(CommitError::Poisoned(_))));
+        disk.set_plan(FaultPlan::default());
+        // Nobody followed it, so the files are all that it has.
+        let mut cursor = FeedCursor::behind(Versionstamp::ZERO);
+        let mut shown = 0;
+        loop {
+            match engine.read_feed(&mut cursor, usize::MAX) {
+                Ok(groups) if groups.is_empty() => break,
+                Ok(groups) => {
+                    shown +=
+                        groups.iter().filter(|group| group.commits(Versionstamp::ZERO).count() > 0).count()
+                }
+                Err(ChangesError::Poisoned(why)) => {
+                    assert!(!why.is_empty());
+                    ended += 1;
+                    break;
+                }
+                Err(error) => panic!("seed {seed}: {error:?}"),
+            }
+        }
+        assert!((3..=9).contains(&shown), "seed {seed}: {shown} commits shown, 3 are durable");
+    }
+    assert!(ended > 0, "the disk kept everything");
 }
 
 #[test]

@@ -317,6 +317,7 @@ impl From<ReadError> for Problem {
         match error {
             ReadError::SnapshotTooOld => Problem::new(Kind::SnapshotTooOld, detail),
             ReadError::Limit(error) => error.into(),
+            ReadError::Poisoned(_) => Problem::new(Kind::Poisoned, detail),
             _ => Problem::new(Kind::Storage, detail),
         }
     }

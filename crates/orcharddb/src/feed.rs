@@ -13,7 +13,7 @@ use crate::watch::park;
 use crate::watch::routes::{Routes, WatchTarget, touched};
 use bytes::Bytes;
 use orchard_engine::changes::{ChangesError, FeedCursor};
-use orchard_engine::error::StorageError;
+use orchard_engine::error::ReadError;
 use orchard_types::{Expiry, Key, KeyRange, Mutation, Operation, SpaceId, UnixMillis, Value, Versionstamp};
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -167,12 +167,12 @@ impl ChangesStream {
     /// The next event; `None` when the database is being closed and all was told, or after an error.
     ///
     /// A feed that is behind reads the log within this call, a quarter of a megabyte at a time.
-    pub async fn next(&mut self) -> Option<Result<FeedEvent, StorageError>> {
+    pub async fn next(&mut self) -> Option<Result<FeedEvent, ReadError>> {
         poll_fn(|context| self.poll_next(context)).await
     }
 
     /// Blocks until the next event.
-    pub fn next_blocking(&mut self) -> Option<Result<FeedEvent, StorageError>> {
+    pub fn next_blocking(&mut self) -> Option<Result<FeedEvent, ReadError>> {
         park::block_on(self.next())
     }
 
@@ -183,7 +183,7 @@ impl ChangesStream {
     pub fn next_for(
         &mut self,
         timeout: Duration,
-    ) -> Result<Option<Result<FeedEvent, StorageError>>, FeedTimeout> {
+    ) -> Result<Option<Result<FeedEvent, ReadError>>, FeedTimeout> {
         park::block_on_for(self.next(), timeout).ok_or(FeedTimeout)
     }
 
@@ -194,7 +194,7 @@ impl ChangesStream {
     }
 
     /// As [`ChangesStream::next`], for those who poll.
-    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<FeedEvent, StorageError>>> {
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<FeedEvent, ReadError>>> {
         if self.has_failed {
             return Poll::Ready(None);
         }
@@ -244,7 +244,7 @@ impl ChangesStream {
                                     self.read.push_back(FeedCommit { versionstamp, log_time, changes });
                                 }
                             }
-                            Err(error) => return self.fail(error),
+                            Err(error) => return self.fail(error.into()),
                         }
                     }
                     if self.read.is_empty() {
@@ -260,17 +260,18 @@ impl ChangesStream {
                     self.position = restart_at;
                     return Poll::Ready(Some(Ok(FeedEvent::Gap { restart_at })));
                 }
-                Err(ChangesError::Storage(error)) => return self.fail(error),
+                Err(ChangesError::Poisoned(why)) => return self.fail(ReadError::Poisoned(why)),
+                Err(ChangesError::Storage(error)) => return self.fail(error.into()),
             }
         }
     }
 
-    fn tell(&mut self, commit: FeedCommit) -> Poll<Option<Result<FeedEvent, StorageError>>> {
+    fn tell(&mut self, commit: FeedCommit) -> Poll<Option<Result<FeedEvent, ReadError>>> {
         self.position = commit.versionstamp;
         Poll::Ready(Some(Ok(FeedEvent::Commit(commit))))
     }
 
-    fn fail(&mut self, error: StorageError) -> Poll<Option<Result<FeedEvent, StorageError>>> {
+    fn fail(&mut self, error: ReadError) -> Poll<Option<Result<FeedEvent, ReadError>>> {
         self.has_failed = true;
         Poll::Ready(Some(Err(error)))
     }

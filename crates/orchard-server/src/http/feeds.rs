@@ -14,7 +14,7 @@ use orchard_wire::query::Parameters;
 use orchard_wire::{Kind, Problem, feed_json, key_path, range};
 use orcharddb::{
     ChangesStream, FeedCommit, FeedEvent, FeedFilter, FeedStart, Key, KeyRange, Operation, ReadError,
-    Snapshot, SpaceId, StorageError, UnixMillis, Versionstamp,
+    Snapshot, SpaceId, UnixMillis, Versionstamp,
 };
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -148,7 +148,7 @@ pub(super) async fn changes(session: &Arc<Session>, parts: &Parts) -> Result<Res
                         feed_json::write_commit(&mut out, &commit, values);
                     }
                     Some(Ok(FeedEvent::Gap { restart_at })) => feed_json::write_gap(&mut out, restart_at),
-                    Some(Err(error)) => return Err(ReadError::from(error).into()),
+                    Some(Err(error)) => return Err(error.into()),
                 },
                 () = sleep_until(silent_until) => feed_json::write_heartbeat(&mut out, feed.position()),
             }
@@ -250,11 +250,11 @@ impl Watch {
     /// Tells of an event, and of those that are there already.
     async fn tell(
         &mut self,
-        event: Result<FeedEvent, StorageError>,
+        event: Result<FeedEvent, ReadError>,
         sender: &PieceSender,
     ) -> Result<(), Problem> {
         let mut news = News::default();
-        news.take(event.map_err(ReadError::from)?);
+        news.take(event?);
         while !news.is_full() {
             let ready = poll_fn(|context| {
                 Poll::Ready(match self.feed.poll_next(context) {
@@ -263,7 +263,7 @@ impl Watch {
                 })
             });
             match ready.await {
-                Some(event) => news.take(event.map_err(ReadError::from)?),
+                Some(event) => news.take(event?),
                 None => break,
             }
         }

@@ -275,8 +275,12 @@ impl Simulation {
             && *lost < visible.min(self.engine().written())
         {
             let answer = self.engine().engine().changes(*lost, limit);
-            let storage = matches!(answer, Err(ChangesError::Storage(_)));
-            let gap = matches!(answer, Err(ChangesError::Gap { .. })) || (storage && self.faults);
+            let gap = match &answer {
+                Err(ChangesError::Gap { .. }) => true,
+                Err(ChangesError::Storage(error)) => self.faults && is_io(error),
+                Err(ChangesError::Poisoned(_)) => self.faults,
+                Ok(_) => false,
+            };
             ensure!(gap, "the feed goes on behind {lost:?}, which a crash has taken back: {answer:?}");
         }
         let log = self.truth.log();
@@ -307,7 +311,7 @@ impl Simulation {
             }
             Err(ChangesError::Storage(error)) if self.faults && is_io(&error) => return Ok(()),
             // A failed fsync may have dropped what was written: the files are no longer what the engine wrote.
-            Err(ChangesError::Storage(_)) if self.faults && self.engine().is_poisoned() => return Ok(()),
+            Err(ChangesError::Poisoned(_)) if self.faults && self.engine().is_poisoned() => return Ok(()),
             Err(error) => return Err(format!("the feed failed: {error:?}")),
         };
         let visible = visible.min(self.engine().written());

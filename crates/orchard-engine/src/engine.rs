@@ -18,6 +18,7 @@ use crate::format::DatabaseId;
 use crate::log_clock::LogClock;
 use crate::manifest::{CleanEnd, Manifest};
 use crate::memory::CheckpointEnds;
+pub use crate::memory::LongWait;
 use crate::pipeline::Room;
 use crate::progress::Progress;
 use crate::ranges::{RANGE_TOMBSTONES_MAX, SMALL_RANGE_ENTRIES_MAX, SharedRanges};
@@ -229,6 +230,12 @@ impl Engine {
     /// no memory waits for that.
     pub fn set_kept_up(&self, is_kept_up: bool) {
         self.checkpoint_ends.set_kept_up(is_kept_up);
+    }
+
+    /// Says how a commit is to wait for a checkpoint when memory is full: a server's thread first gives away what else it
+    /// has to do. Only the first call counts.
+    pub fn set_long_wait(&self, long_wait: LongWait) {
+        self.checkpoint_ends.set_long_wait(long_wait);
     }
 
     /// The wall time of the machine.

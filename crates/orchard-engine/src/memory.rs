@@ -13,6 +13,7 @@ use bytes::Bytes;
 use orchard_map::{CLOCK_PARTITIONS, SweepLimits, Swept, Version};
 use orchard_types::{Commit, Key, Mutation, Operation, Versionstamp};
 use parking_lot::{Condvar, Mutex};
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -27,11 +28,15 @@ const EVICT_STEP: usize = 4_096;
 /// Entries that a reader looks at to find room for a value that it brings back.
 const PROMOTE_LOOK: usize = 256;
 
+/// Runs what it is given, which blocks its thread for up to two seconds, where that keeps nobody else waiting.
+pub type LongWait = Box<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
+
 /// How checkpoints ended.
 #[derive(Default)]
 pub(crate) struct CheckpointEnds {
     state: Mutex<Ends>,
     told: Condvar,
+    long_wait: OnceLock<LongWait>,
 }
 
 #[derive(Default)]
@@ -50,6 +55,11 @@ impl CheckpointEnds {
         self.told.notify_all();
     }
 
+    pub(crate) fn set_long_wait(&self, long_wait: LongWait) {
+        // Who came first serves as well.
+        let _ = self.long_wait.set(long_wait);
+    }
+
     pub(crate) fn set_kept_up(&self, is_kept_up: bool) {
         self.state.lock().is_kept_up = is_kept_up;
         self.told.notify_all();
@@ -61,9 +71,17 @@ impl CheckpointEnds {
 
     /// Waits for one more than `count` to end. `false`: none did, or not well, or nobody makes any.
     fn wait(&self, count: u64, longest: Duration) -> bool {
-        let mut state = self.state.lock();
-        self.told.wait_while_for(&mut state, |state| state.is_kept_up && state.count == count, longest);
-        state.is_kept_up && state.count != count && state.was_good
+        let mut is_better = false;
+        let mut wait = || {
+            let mut state = self.state.lock();
+            self.told.wait_while_for(&mut state, |state| state.is_kept_up && state.count == count, longest);
+            is_better = state.is_kept_up && state.count != count && state.was_good;
+        };
+        match self.long_wait.get() {
+            Some(long_wait) => long_wait(&mut wait),
+            None => wait(),
+        }
+        is_better
     }
 }
 

@@ -8,6 +8,7 @@ use orchard_env::{Env, ManualClock, SeededRandom};
 use orchard_types::{Commit, Key, SpaceId, UnixMillis};
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const LIMIT_BYTES: u64 = 8 << 20;
 const ENTRIES: u64 = 16_000;
@@ -25,13 +26,17 @@ fn value(number: u64) -> Vec<u8> {
     value
 }
 
-/// An engine at its memory limit, everything in segments.
-fn full_engine() -> Engine {
+fn new_engine() -> Engine {
     let clock = Arc::new(ManualClock::at(UnixMillis(1_700_000_000_000)));
     let env = Env { disk: Arc::new(FaultDisk::new(1)), clock, random: Arc::new(SeededRandom::new(1)) };
     let options =
         EngineOptions { memory_limit_bytes: LIMIT_BYTES, feed_tail_bytes: 0, ..EngineOptions::default() };
-    let engine = Engine::open(env, options).expect("opens");
+    Engine::open(env, options).expect("opens")
+}
+
+/// An engine at its memory limit, everything in segments.
+fn full_engine() -> Engine {
+    let engine = new_engine();
     for batch in 0..ENTRIES / 20 {
         let mut commit = Commit::new();
         for number in batch * 20..(batch + 1) * 20 {
@@ -108,4 +113,35 @@ fn a_visit_shows_what_is_on_disk_in_its_place() {
         assert_eq!(expected.next(), None, "all were shown");
         assert!(engine.stats().loads > before, "some came from the disk");
     }
+}
+
+static WAITS: AtomicBool = AtomicBool::new(false);
+
+#[test]
+fn a_commit_waits_for_a_checkpoint_where_it_was_told_to() {
+    let engine = new_engine();
+    engine.set_kept_up(true);
+    engine.set_long_wait(Box::new(|wait| {
+        WAITS.store(true, Ordering::SeqCst);
+        wait();
+    }));
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for number in 0..ENTRIES {
+                let commit = Commit::new().set(SpaceId::DEFAULT, key(number), value(number));
+                engine.submit(&commit).outcome.expect("a checkpoint comes");
+                engine.drain_log().expect("writes");
+            }
+        });
+        while !writer.is_finished() {
+            if WAITS.swap(false, Ordering::SeqCst) {
+                engine.checkpoint().expect("writes");
+            }
+            std::thread::yield_now();
+        }
+    });
+    let stats = engine.stats();
+    assert!(stats.checkpoints > 0, "nobody waited: {stats:?}");
+    read(&engine, 0);
+    read(&engine, ENTRIES - 1);
 }

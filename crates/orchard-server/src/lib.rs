@@ -7,6 +7,7 @@
 //! - Whatever a client sends or leaves out has a bound in bytes and in time; see [`ServerOptions`] and `limits`.
 //! - No log line holds a value (unless `log_values`), a query string or a secret.
 
+mod aside;
 mod connection;
 mod http;
 mod kvconnect;
@@ -20,6 +21,7 @@ mod streams;
 
 pub use options::{AccessToken, PORT_DEFAULT, Secret, SecretError, ServerOptions};
 
+use aside::Aside;
 use metrics::Metrics;
 use orcharddb::Db;
 use snapshots::Snapshots;
@@ -84,6 +86,7 @@ struct Server {
     machine_memory_bytes: u64,
     /// KiB that large request bodies may still take.
     body_memory_kib: Arc<Semaphore>,
+    aside: Arc<Aside>,
 }
 
 impl Server {
@@ -97,6 +100,7 @@ impl Server {
             machine_memory_bytes: orchard_env::machine_memory_bytes(),
             connections_max: AtomicUsize::new(options.connections_max.max(1)),
             body_memory_kib: Arc::new(Semaphore::new(body_memory_kib)),
+            aside: Arc::default(),
             options,
         }
     }
@@ -142,6 +146,8 @@ pub async fn serve(
     let listener = TcpListener::bind(address).await.map_err(bind)?;
     on_ready(listener.local_addr().map_err(bind)?);
     let server = Arc::new(Server::new(db, options));
+    let aside = server.aside.clone();
+    server.db.engine().set_long_wait(Box::new(move |wait| aside.wait(wait)));
     server.make_room_for_connections();
     redis::tell_expired(&server);
     // Ends with this future, too.

@@ -2,7 +2,9 @@
 
 use crate::Server;
 use orchard_wire::Problem;
-use orcharddb::{Commit, CommitError, Committed, Durability, Pending, SpaceId, Versionstamp};
+use orcharddb::{
+    Commit, CommitError, Committed, Durability, Mutation, Operation, Pending, SpaceId, Versionstamp,
+};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,6 +58,12 @@ impl Session {
         commit: &Commit,
         durability: Option<Durability>,
     ) -> Result<Committed, CommitError> {
+        let frees = |mutation: &Mutation| {
+            matches!(mutation.operation, Operation::Delete | Operation::DeleteRange { .. })
+        };
+        if self.server.aside.is_waiting() && !commit.mutations.iter().all(frees) {
+            self.server.aside.over().await;
+        }
         self.acknowledged(self.server.db.submit(commit, durability)).await
     }
 

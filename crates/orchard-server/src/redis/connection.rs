@@ -326,7 +326,11 @@ impl Connection<'_> {
                 Stopped::Full(next) => self.next = next,
                 Stopped::Paused(next) => {
                     self.next = next;
-                    self.paused = Some(Box::pin(self.server.redis.pause.over()));
+                    let (pause, aside) = (self.server.redis.pause.over(), self.server.aside.clone());
+                    self.paused = Some(Box::pin(async move {
+                        pause.await;
+                        aside.over().await;
+                    }));
                 }
                 Stopped::Blocked(next) => {
                     self.next = next;

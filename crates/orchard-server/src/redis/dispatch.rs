@@ -5,7 +5,7 @@
 //! - What a reply rests on goes with it to the gate: for a write its outcome's stamp, for a read the view's.
 
 use super::calls::Tally;
-use super::command::{self, BLOCKING, Command, Handler, NO_AUTH, NO_MULTI, NOT_QUEUED, READONLY};
+use super::command::{self, BLOCKING, Command, DENYOOM, Handler, NO_AUTH, NO_MULTI, NOT_QUEUED, READONLY};
 use super::context::{Context, SessionContext};
 use super::databases;
 use super::direct::{self, Told};
@@ -45,7 +45,7 @@ pub(crate) enum Stopped {
     Done,
     /// The replies have to leave first; go on with this request.
     Full(usize),
-    /// `CLIENT PAUSE` holds this request.
+    /// `CLIENT PAUSE` holds this request, or others wait for memory.
     Paused(usize),
     /// The last command waits for an element (the session says for which); then go on with this request.
     Blocked(usize),
@@ -248,7 +248,10 @@ impl<'a> Dispatcher<'a> {
         let is_write = |(command, _): &(&Command, OwnedArgs)| matches!(command.handler, Handler::Write(_));
         let runs_now = self.session.multi.is_none() || queued.is_some();
         let writes = queued.is_some_and(|multi| multi.queue.iter().any(is_write));
-        if runs_now && self.server.redis.pause.holds(command, writes) {
+        if runs_now
+            && (self.server.redis.pause.holds(command, writes)
+                || (self.server.aside.is_waiting() && (writes || command.flags.has(DENYOOM))))
+        {
             return Admitted::Wait;
         }
         let Some(multi) = &mut self.session.multi else { return Admitted::Run(command) };

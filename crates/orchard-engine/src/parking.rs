@@ -4,11 +4,14 @@
 //!   once, by one system call; of those behind, one wakes, to lead the next group.
 //! - A thread parks only while it sees the log held, and it looks under its slot's lock: so the holder, who takes that
 //!   lock after it has let the log go, finds everybody who may have counted on it.
+//! - Who parks says so before it looks, and the holder looks for such threads after it has let the log go; a fence between
+//!   makes one of the two see the other. So where nobody parks, waking costs one load.
 //!
 //! The condition variable is the standard library's: waking all who wait is one system call, and they need not pass the
 //! lock on from one to the next, as those of `parking_lot` do, each waking the one behind it.
 
 use orchard_types::Versionstamp;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Groups that have a slot of their own: one is written, one is open, and some may wait between them.
@@ -33,9 +36,11 @@ struct Slot {
 /// The parked threads of one engine.
 #[derive(Default)]
 pub(crate) struct Parking {
+    /// Threads in [`Parking::park`].
+    inside: AtomicUsize,
     slots: [Slot; SLOTS as usize],
     /// Log indexes of what was written and what was synced when threads were last woken.
-    woken: Mutex<[u64; 2]>,
+    woken: [AtomicU64; 2],
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -50,7 +55,11 @@ fn index_of(stamp: u64) -> u64 {
 impl Parking {
     /// Everything up to `stamp` is written and synced.
     pub(crate) fn new(stamp: u64) -> Parking {
-        Parking { slots: Default::default(), woken: Mutex::new([index_of(stamp); 2]) }
+        Parking {
+            inside: AtomicUsize::new(0),
+            slots: Default::default(),
+            woken: [stamp; 2].map(|stamp| AtomicU64::new(index_of(stamp))),
+        }
     }
 
     fn slot(&self, index: u64) -> &Slot {
@@ -61,6 +70,13 @@ impl Parking {
 
     /// Blocks, if `must_wait` still says so, until the group of `stamp` may be done or wants a leader.
     pub(crate) fn park(&self, stamp: u64, must_wait: impl FnOnce() -> bool) {
+        self.inside.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.sit(stamp, must_wait);
+        self.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn sit(&self, stamp: u64, must_wait: impl FnOnce() -> bool) {
         let slot = self.slot(index_of(stamp));
         let mut seats = lock(&slot.seats);
         if !must_wait() {
@@ -80,12 +96,11 @@ impl Parking {
     /// Wakes those whose groups are done, now that the log is `written` and `synced` so far, and one of those behind.
     pub(crate) fn wake(&self, written: u64, synced: u64) {
         let now = [index_of(written), index_of(synced)];
-        let before = {
-            let mut woken = lock(&self.woken);
-            let before = *woken;
-            *woken = [now[0].max(before[0]), now[1].max(before[1])];
-            before
-        };
+        let before = [0, 1].map(|level| self.woken[level].fetch_max(now[level], Ordering::SeqCst));
+        fence(Ordering::SeqCst);
+        if self.inside.load(Ordering::SeqCst) == 0 {
+            return;
+        }
         let mut is_woken = [false; SLOTS as usize];
         for (before, now) in before.into_iter().zip(now) {
             for index in (before + 1..=now).rev().take(SLOTS as usize) {
@@ -144,7 +159,7 @@ impl Slot {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::sync::atomic::AtomicBool;
 
     fn stamp(index: u64) -> u64 {
         Versionstamp::new(index, 0).raw()

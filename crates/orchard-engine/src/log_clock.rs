@@ -36,7 +36,7 @@ impl LogClock {
             readers_ms: AtomicU64::new(0),
             anchor_ms: AtomicI64::new(0),
         };
-        log_clock.anchor(start.0);
+        log_clock.anchor(start.0, log_clock.monotonic_ms());
         log_clock
     }
 
@@ -44,32 +44,30 @@ impl LogClock {
         i64::try_from(self.clock.monotonic_ns() / NS_PER_MS).unwrap_or(i64::MAX)
     }
 
-    fn anchor(&self, time_ms: u64) {
+    fn anchor(&self, time_ms: u64, monotonic_ms: i64) {
         let time_ms = i64::try_from(time_ms).unwrap_or(i64::MAX);
-        self.anchor_ms.store(time_ms.saturating_sub(self.monotonic_ms()), Ordering::Relaxed);
+        self.anchor_ms.store(time_ms.saturating_sub(monotonic_ms), Ordering::Relaxed);
     }
 
-    /// The machine's time, clamped.
-    fn clamped_now(&self) -> u64 {
+    /// The machine's time, clamped; `monotonic_ms` is now.
+    fn clamped_now(&self, monotonic_ms: i64) -> u64 {
         let wall = i64::try_from(self.clock.now().0).unwrap_or(i64::MAX);
-        let latest = self
-            .anchor_ms
-            .load(Ordering::Relaxed)
-            .saturating_add(self.monotonic_ms())
-            .saturating_add(JUMP_PER_GROUP_MS);
+        let anchor_ms = self.anchor_ms.load(Ordering::Relaxed);
+        let latest = anchor_ms.saturating_add(monotonic_ms).saturating_add(JUMP_PER_GROUP_MS);
         u64::try_from(wall.min(latest)).unwrap_or(0)
     }
 
     /// The time of a new group. The caller holds the commit lock.
     pub fn open_group(&self) -> UnixMillis {
-        let now = self.clamped_now();
+        let monotonic_ms = self.monotonic_ms();
+        let now = self.clamped_now(monotonic_ms);
         let mut word = self.word.load(Ordering::SeqCst);
         loop {
             let time = now.max(word >> 1);
             self.note_readers(word);
             match self.word.compare_exchange(word, time << 1 | 1, Ordering::SeqCst, Ordering::SeqCst) {
                 Ok(_) => {
-                    self.anchor(time);
+                    self.anchor(time, monotonic_ms);
                     return UnixMillis(time);
                 }
                 Err(found) => word = found,
@@ -105,7 +103,7 @@ impl LogClock {
         if word & 1 == 1 {
             return in_flight();
         }
-        let now = self.clamped_now();
+        let now = self.clamped_now(self.monotonic_ms());
         loop {
             if word & 1 == 1 {
                 return in_flight();

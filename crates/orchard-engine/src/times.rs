@@ -5,6 +5,7 @@
 use orchard_types::{UnixMillis, Versionstamp};
 use parking_lot::RwLock;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Length of a step.
 pub const STEP_MS: u64 = 1_000;
@@ -14,16 +15,23 @@ const STEPS_MAX: usize = 86_400;
 /// Pairs of (log time, stamp), both increasing.
 #[derive(Default)]
 pub struct TimeIndex {
+    /// The next step begins at this time or later, in milliseconds: most groups lie before it, and look no further.
+    next_ms: AtomicU64,
     steps: RwLock<VecDeque<(UnixMillis, Versionstamp)>>,
 }
 
 impl TimeIndex {
     /// A group of `time` begins with `stamp`.
     pub fn note(&self, time: UnixMillis, stamp: Versionstamp) {
-        let mut steps = self.steps.write();
-        if steps.back().is_some_and(|(last, _)| time.0 < last.0.saturating_add(STEP_MS)) {
+        if time.0 < self.next_ms.load(Ordering::Relaxed) {
             return;
         }
+        let mut steps = self.steps.write();
+        let next_ms = steps.back().map_or(0, |(last, _)| last.0.saturating_add(STEP_MS));
+        if time.0 < next_ms {
+            return;
+        }
+        self.next_ms.store(time.0.saturating_add(STEP_MS), Ordering::Relaxed);
         if steps.len() >= STEPS_MAX {
             let mut keep = false;
             let half = STEPS_MAX / 2;

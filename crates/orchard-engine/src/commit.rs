@@ -67,6 +67,8 @@ pub struct Core {
 const SEALED_GROUPS_MAX: usize = 64;
 /// Where nobody waits for groups, so many of them are worth a call of the log: what they hold can be used again then.
 const SEALED_GROUPS_DUE: usize = 2;
+/// A group that begins with a record this large takes its memory instead of a copy.
+const MOVED_SIZE_BYTES_MIN: usize = 16 << 10;
 /// Keys that a commit looks at to erase, when it has to help.
 const ERASE_BATCH: usize = 1_024;
 
@@ -256,7 +258,8 @@ impl Engine {
             {
                 return refuse(error);
             }
-            let attempt = self.attempt(&mut self.lock_to_commit(&commit.mutations), commit, &bytes, deletes);
+            let attempt =
+                self.attempt(&mut self.lock_to_commit(&commit.mutations), commit, &mut bytes, deletes);
             match attempt {
                 Attempt::Done(submitted) => {
                     self.company.look();
@@ -334,10 +337,10 @@ impl Engine {
                             let outcome = Ok(Placed { versionstamp, log_time, repeated: false });
                             Some(Attempt::Done(Submitted { outcome, depends_on: versionstamp }))
                         }
-                        Ok(Ok((commit, bytes))) => {
+                        Ok(Ok((commit, mut bytes))) => {
                             core.make_room(self, bytes.len());
                             let fits = core.open.is_some();
-                            fits.then(|| self.attempt(&mut core, &commit, &bytes, false))
+                            fits.then(|| self.attempt(&mut core, &commit, &mut bytes, false))
                         }
                         Ok(Err(error)) => {
                             self.close_if_idle(&mut core);
@@ -383,8 +386,15 @@ impl Engine {
         }
     }
 
-    /// Decides and applies one commit under the commit lock.
-    pub(crate) fn attempt(&self, core: &mut Core, commit: &Commit, bytes: &[u8], deletes: bool) -> Attempt {
+    /// Decides and applies one commit under the commit lock. `bytes`: its record, whose memory goes to the group if the commit
+    /// happens and is large.
+    pub(crate) fn attempt(
+        &self,
+        core: &mut Core,
+        commit: &Commit,
+        bytes: &mut Vec<u8>,
+        deletes: bool,
+    ) -> Attempt {
         let refuse = |error| Attempt::Done(Submitted { outcome: Err(error), depends_on: Versionstamp::ZERO });
         if core.is_closed {
             return refuse(CommitError::Closed);
@@ -418,8 +428,8 @@ impl Engine {
                     self.close_if_idle(core);
                     return Attempt::Done(Submitted { outcome, depends_on: versionstamp });
                 }
-                let without_idle = happened(commit, &effects, token.map(|(_, hash)| hash));
-                let bytes = without_idle.as_deref().unwrap_or(bytes);
+                let mut without_idle = happened(commit, &effects, token.map(|(_, hash)| hash));
+                let bytes = without_idle.as_mut().unwrap_or(bytes);
                 self.finish_applied(core, effects, bytes, stamp, log_time);
                 let outcome = Ok(Placed { versionstamp: stamp, log_time, repeated: false });
                 Attempt::Done(Submitted { outcome, depends_on: stamp })
@@ -442,7 +452,7 @@ impl Engine {
         &self,
         core: &mut Core,
         effects: Effects,
-        bytes: &[u8],
+        bytes: &mut Vec<u8>,
         stamp: Versionstamp,
         log_time: UnixMillis,
     ) {
@@ -456,7 +466,11 @@ impl Engine {
         }
         if let Some(open) = &mut core.open {
             open.count += 1;
-            open.payload.extend_from_slice(bytes);
+            if open.payload.is_empty() && bytes.len() >= MOVED_SIZE_BYTES_MIN {
+                std::mem::swap(&mut open.payload, bytes);
+            } else {
+                open.payload.extend_from_slice(bytes);
+            }
             if self.progress.durability() == Durability::Fsync {
                 self.company.note_open(u64::from(open.count));
             }

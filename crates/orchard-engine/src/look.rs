@@ -4,7 +4,7 @@ use crate::apply::AHEAD;
 use crate::commit::Core;
 use crate::engine::Engine;
 use crate::error::ReadError;
-use crate::format::push_flat_key;
+use crate::format::{SPACE_PREFIX_SIZE_BYTES_MAX, push_flat_key};
 use crate::read::{is_visible, with_flat_key};
 use crate::snapshot::SnapshotPin;
 use orchard_map::{Guard, Hashed, KeyHash};
@@ -101,7 +101,9 @@ pub(crate) fn with_flat_keys<T>(mutations: &[Mutation], look: impl FnOnce(&[&[u8
     if let [mutation] = mutations {
         return with_flat_key(mutation.space, &mutation.key, |key| look(&[key]));
     }
-    let (mut bytes, mut ends) = (Vec::new(), [0; AHEAD]);
+    let mut ends = [0; AHEAD];
+    let sizes = mutations.iter().map(|mutation| mutation.key.len() + SPACE_PREFIX_SIZE_BYTES_MAX);
+    let mut bytes = Vec::with_capacity(sizes.take(AHEAD).sum());
     for (end, mutation) in ends.iter_mut().zip(mutations) {
         push_flat_key(&mut bytes, mutation.space, &mutation.key);
         *end = bytes.len();

@@ -119,3 +119,35 @@ fn groups_stay_in_memory_once_somebody_follows_and_are_read_from_files_before() 
     assert!(memory > 20 * VALUE_BYTES, "with their groups: {memory}");
     assert_eq!(engine.changes(start, usize::MAX).expect("the log is whole").len(), 16);
 }
+
+/// A record that is large gives its memory to the group that it begins; what comes behind it joins as ever.
+#[test]
+fn large_and_small_records_lie_in_a_group_in_their_order() {
+    const SMALL: usize = 10;
+    const LARGE: usize = 40_000;
+    for sizes in [[LARGE, SMALL, LARGE, SMALL], [SMALL, LARGE, SMALL, LARGE]] {
+        let disk = FaultDisk::new(1);
+        let value = |number: usize, size: usize| vec![number as u8; size];
+        {
+            let engine = open(&disk);
+            for (number, size) in sizes.into_iter().enumerate() {
+                let key = |name: String| Key::new(name).expect("short");
+                let commit = Commit::new()
+                    .set(SpaceId::DEFAULT, key("last".into()), value(number, size))
+                    .set(SpaceId::DEFAULT, key(number.to_string()), value(number, size));
+                engine.submit(&commit).outcome.expect("applies");
+            }
+            engine.drain_log().expect("writes");
+            assert_eq!(engine.groups_written(), 1, "they share a group");
+        }
+        let engine = open(&disk);
+        let read = |key: &[u8]| {
+            let entry = engine.get(SpaceId::DEFAULT, key).expect("reads").expect("is there");
+            entry.value.data.to_vec()
+        };
+        for (number, size) in sizes.into_iter().enumerate() {
+            assert_eq!(read(number.to_string().as_bytes()), value(number, size));
+        }
+        assert_eq!(read(b"last"), value(3, sizes[3]));
+    }
+}

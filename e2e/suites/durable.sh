@@ -1,4 +1,4 @@
-# fdatasync comes before the reply: seen with strace.
+# A sync comes before the reply, of its own (fdatasync) or with the write (RWF_DSYNC): seen with strace.
 . "$(dirname "$0")/../lib.sh"
 
 if ! strace -o "$work/probe" true 2>/dev/null; then
@@ -6,7 +6,7 @@ if ! strace -o "$work/probe" true 2>/dev/null; then
     exit 0
 fi
 start --data "$work/data"
-strace -f -q -tt -e trace=fdatasync,fsync,write,writev,sendto,sendmsg -o "$work/trace" -p "$server" &
+strace -f -q -tt -e trace=fdatasync,fsync,pwritev2,write,writev,sendto,sendmsg -o "$work/trace" -p "$server" &
 tracer=$!
 # strace is attached once it has written its first line; provoke lines until then.
 until [ -s "$work/trace" ]; do curl -s "$address/put?warm=up" >/dev/null; done
@@ -17,6 +17,7 @@ reply=$(grep -n 'KEY: traced' "$work/trace" | head -n 1 | cut -d: -f1)
 [ -n "$reply" ] || { echo "no reply in the trace"; exit 1; }
 # The last sync before the reply must lie behind the reply of the request before.
 earlier=$(head -n $((reply - 1)) "$work/trace" | grep -n 'HTTP/1.1 200' | tail -n 1 | cut -d: -f1)
-synced=$(head -n $((reply - 1)) "$work/trace" | grep -nE 'f(data)?sync(\(|.*resumed).* = 0' | tail -n 1 | cut -d: -f1)
+sync='f(data)?sync(\(|.*resumed).* = 0|pwritev2(\(.*RWF_DSYNC|.*resumed).* = [1-9]'
+synced=$(head -n $((reply - 1)) "$work/trace" | grep -nE "$sync" | tail -n 1 | cut -d: -f1)
 is "a sync stands between the replies" yes "$([ "${synced:-0}" -gt "${earlier:-0}" ] && echo yes || echo no)"
 echo "$checks checks"

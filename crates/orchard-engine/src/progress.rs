@@ -22,6 +22,8 @@ pub struct Progress {
     visible_time_ms: AtomicU64,
     /// Somebody waits for more than the database's own durability up to this stamp.
     sync_wanted: AtomicU64,
+    /// Somebody waits for no more than that this stamp is written, where the database's own durability is more.
+    written_wanted: AtomicU64,
     is_poisoned: AtomicBool,
     has_rolled_back: AtomicBool,
     waiting: Mutex<Waiting>,
@@ -72,6 +74,7 @@ impl Progress {
             synced: AtomicU64::new(stamp),
             visible_time_ms: AtomicU64::new(time_ms),
             sync_wanted: AtomicU64::new(0),
+            written_wanted: AtomicU64::new(0),
             is_poisoned: AtomicBool::new(false),
             has_rolled_back: AtomicBool::new(false),
             waiting: Mutex::new(Waiting::default()),
@@ -147,6 +150,14 @@ impl Progress {
         if level > self.durability && level == Durability::Fsync {
             self.sync_wanted.fetch_max(stamp, Ordering::SeqCst);
         }
+        if level < self.durability && level == Durability::Os {
+            self.written_wanted.fetch_max(stamp, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether somebody is to be answered once the log is written and before it is synced.
+    pub(crate) fn wants_written(&self) -> bool {
+        self.written_wanted.load(Ordering::SeqCst) > self.watermark(Durability::Os)
     }
 
     /// Refuses everything from now on.

@@ -42,7 +42,11 @@ impl Engine {
             return Ok(false);
         };
         let last = Versionstamp::new(group.index, group.count.saturating_sub(1) as u16).raw();
-        match log.append(&group) {
+        // Who asked for less than that is answered between the two.
+        let at_once = durable && !self.progress.wants_written();
+        let started_ns = if at_once { self.env.clock.monotonic_ns() } else { 0 };
+        let appended = if at_once { log.append_durably(&group) } else { log.append(&group) };
+        match appended {
             Ok(()) => {}
             Err(LogError::NoSpace) if durable => {
                 log.release_reserve();
@@ -74,7 +78,9 @@ impl Engine {
         self.stats.groups.fetch_add(1, Ordering::Relaxed);
         self.progress.advance(Durability::Os, last, group.log_time.0);
         self.written_time_ms.store(group.log_time.0, Ordering::Relaxed);
-        if durable || self.progress.wants_sync() {
+        if at_once {
+            self.note_synced(started_ns);
+        } else if durable || self.progress.wants_sync() {
             self.sync_log(log)?;
         }
         self.company.note_done(u64::from(group.count));
@@ -98,7 +104,6 @@ impl Engine {
     }
 
     fn sync_log(&self, log: &mut FileLog) -> Result<(), CommitError> {
-        let written = self.progress.watermark(Durability::Os);
         let started_ns = self.env.clock.monotonic_ns();
         if let Err(error) = log.sync() {
             let detail = match error {
@@ -107,9 +112,15 @@ impl Engine {
             };
             return Err(self.poison(&detail));
         }
-        self.stats.note_sync(self.env.clock.monotonic_ns().saturating_sub(started_ns));
-        self.progress.advance(Durability::Fsync, written, self.written_time_ms.load(Ordering::Relaxed));
+        self.note_synced(started_ns);
         Ok(())
+    }
+
+    /// All that was written is durable, by a sync that began at `started_ns`. The caller holds the log.
+    fn note_synced(&self, started_ns: u64) {
+        self.stats.note_sync(self.env.clock.monotonic_ns().saturating_sub(started_ns));
+        let written = self.progress.watermark(Durability::Os);
+        self.progress.advance(Durability::Fsync, written, self.written_time_ms.load(Ordering::Relaxed));
     }
 
     /// Makes everything written durable, below `fsync` too; for the second that `os` promises.

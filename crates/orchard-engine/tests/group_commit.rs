@@ -151,3 +151,26 @@ fn large_and_small_records_lie_in_a_group_in_their_order() {
         assert_eq!(read(b"last"), value(3, sizes[3]));
     }
 }
+
+/// Write and sync may be one call, but not for who asked for the write alone.
+#[test]
+fn who_waits_for_the_write_alone_hears_of_it_before_the_sync() {
+    for asks in [true, false] {
+        let disk = FaultDisk::new(1);
+        let engine = open(&disk);
+        let commit = Commit::new().set(SpaceId::DEFAULT, Key::new("key").expect("short"), "value");
+        let stamp = engine.submit(&commit).outcome.expect("applies").versionstamp;
+        let answer = |level| engine.poll_wait(stamp, level, Waker::noop());
+        if asks {
+            assert!(answer(Durability::Os).is_none());
+        }
+        disk.set_plan(FaultPlan { fail_sync: Some(disk.syncs() + 1), ..FaultPlan::default() });
+        assert!(matches!(engine.log_step(), Err(CommitError::Poisoned(_))));
+        assert!(matches!(answer(Durability::Fsync), Some(Err(CommitError::Poisoned(_)))));
+        assert_eq!(
+            matches!(answer(Durability::Os), Some(Ok(()))),
+            asks,
+            "it was written, as far as is known"
+        );
+    }
+}

@@ -17,6 +17,17 @@ pub enum OpenMode {
     Create,
 }
 
+/// See [`DiskFile::write_durably_at`].
+pub const DURABLE_BLOCK_BYTES: usize = 4_096;
+
+/// An error of a sync: whatever its kind, it does not say that nothing was written.
+pub(crate) fn never_full(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => io::Error::other(error),
+        _ => error,
+    }
+}
+
 /// One open file. Written bytes may vanish in a crash until [`DiskFile::sync_data`] returns `Ok`.
 pub trait DiskFile: Send + Sync {
     /// Reads at most `buffer.len()` bytes from `offset_bytes`; 0 at the end of the file.
@@ -36,6 +47,18 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// After an error nothing is known about what is durable; it must not be retried.
     fn sync_data(&self) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `offset_bytes` and makes them durable, with all that was written before, and the file's length.
+    /// For a file that is only added to: what lies behind `bytes` up to the next multiple of [`DURABLE_BLOCK_BYTES`] may
+    /// become zeros.
+    ///
+    /// # Errors
+    /// As for [`DiskFile::write_all_at`] where the disk is full; after any other error nothing is known about what is
+    /// durable, and it must not be retried.
+    fn write_durably_at(&self, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_all_at(offset_bytes, bytes)?;
+        self.sync_data().map_err(never_full)
+    }
 
     /// Length in bytes.
     ///

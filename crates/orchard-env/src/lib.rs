@@ -8,6 +8,7 @@
 //!   removed name may be undone until `sync_dir` of its directory has returned `Ok`.
 
 mod clock;
+mod direct;
 pub mod disk;
 pub mod fault;
 mod process;

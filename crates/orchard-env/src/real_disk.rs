@@ -6,12 +6,15 @@
     reason = "this is the one place that opens the machine's files"
 )]
 
-use crate::disk::{Disk, DiskFile, DiskLock, LockError, OpenMode};
+use crate::direct::{DIRECT_SIZE_BYTES_MAX, DirectFile};
+use crate::disk::{Disk, DiskFile, DiskLock, LockError, OpenMode, never_full};
+use parking_lot::Mutex;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A directory of the machine. Files are created for their owner alone (mode 0600, directories 0700).
 #[derive(Debug)]
@@ -51,27 +54,75 @@ impl RealDisk {
     }
 }
 
-struct RealFile(File);
+struct RealFile {
+    file: File,
+    /// Something was written that no sync has made durable.
+    is_dirty: AtomicBool,
+    direct: Mutex<DirectState>,
+}
+
+/// Whether durable writes go past the page cache.
+enum DirectState {
+    Untried,
+    On(DirectFile),
+    /// This file system cannot, or not in this way.
+    Off,
+}
+
+impl RealFile {
+    fn sync_written(&self) -> io::Result<()> {
+        // Before the sync: what is written meanwhile is for the next one.
+        self.is_dirty.store(false, Ordering::SeqCst);
+        self.file.sync_data()
+    }
+}
 
 impl DiskFile for RealFile {
     fn read_at(&self, offset_bytes: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read_at(buffer, offset_bytes)
+        self.file.read_at(buffer, offset_bytes)
     }
 
     fn write_all_at(&self, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset_bytes)
+        let written = self.file.write_all_at(bytes, offset_bytes);
+        // Behind the write: a sync that began before may not have seen it.
+        self.is_dirty.store(true, Ordering::SeqCst);
+        written
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.sync_written()
+    }
+
+    fn write_durably_at(&self, offset_bytes: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut direct = self.direct.lock();
+        if matches!(*direct, DirectState::Untried) {
+            *direct = DirectFile::open(&self.file).map_or(DirectState::Off, DirectState::On);
+        }
+        if let DirectState::On(file) = &mut *direct
+            && bytes.len() <= DIRECT_SIZE_BYTES_MAX
+        {
+            if self.is_dirty.load(Ordering::SeqCst) {
+                file.forget();
+                self.sync_written().map_err(never_full)?;
+            }
+            if file.write(&self.file, offset_bytes, bytes)? {
+                return Ok(());
+            }
+            *direct = DirectState::Off;
+        }
+        drop(direct);
+        self.write_all_at(offset_bytes, bytes)?;
+        self.sync_written().map_err(never_full)
     }
 
     fn len_bytes(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn set_len_bytes(&self, length_bytes: u64) -> io::Result<()> {
-        self.0.set_len(length_bytes)
+        let set = self.file.set_len(length_bytes);
+        self.is_dirty.store(true, Ordering::SeqCst);
+        set
     }
 }
 
@@ -109,7 +160,11 @@ impl Disk for RealDisk {
                 options.write(true).create(true).truncate(true);
             }
         }
-        Ok(Arc::new(RealFile(options.open(self.path(path))?)))
+        Ok(Arc::new(RealFile {
+            file: options.open(self.path(path))?,
+            is_dirty: AtomicBool::new(true),
+            direct: Mutex::new(DirectState::Untried),
+        }))
     }
 
     fn create_dir(&self, path: &str) -> io::Result<()> {
@@ -208,6 +263,7 @@ pub fn machine_memory_bytes() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::SeededRandom;
 
     #[test]
     fn files_and_names_behave() -> io::Result<()> {
@@ -230,6 +286,51 @@ mod tests {
         disk.remove("wal/2")?;
         assert!(disk.list("wal")?.is_empty());
         assert!(disk.available_bytes()? > 0);
+        Ok(())
+    }
+
+    /// A log: frames of all sizes one behind the other, over what was written ahead or lay there before, under a name that
+    /// changes.
+    #[test]
+    fn durable_writes_are_what_was_written() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let disk = RealDisk::open(dir.path())?;
+        let random = SeededRandom::new(7);
+        let file = disk.open("0", OpenMode::CreateNew)?;
+        file.write_all_at(0, &vec![0xee; 300_000])?;
+        let mut model = Vec::new();
+        for number in 0..200_u64 {
+            let size = match random.below(8) {
+                0 => random.below(20_000),
+                1 => 4_096,
+                2 => 0,
+                _ => random.below(600),
+            };
+            let bytes = vec![number as u8 + 1; size as usize];
+            match random.below(6) {
+                // In between written as any other, and more behind it.
+                0 => {
+                    file.write_all_at(model.len() as u64, &bytes)?;
+                    file.write_all_at((model.len() + bytes.len()) as u64, &[0xdd; 9])?;
+                }
+                _ => file.write_durably_at(model.len() as u64, &bytes)?,
+            }
+            if random.below(20) == 0 {
+                disk.rename(&disk.list("")?[0], &number.to_string())?;
+                disk.open("other", OpenMode::Create)?.write_all_at(0, b"another file")?;
+                disk.remove("other")?;
+            }
+            model.extend_from_slice(&bytes);
+            let mut read = vec![0; model.len()];
+            file.read_exact_at(0, &mut read)?;
+            assert!(read == model, "after write {number} of {size} bytes");
+        }
+        let large = vec![5; DIRECT_SIZE_BYTES_MAX + 1];
+        file.write_durably_at(model.len() as u64, &large)?;
+        file.write_durably_at((model.len() + large.len()) as u64, b"end")?;
+        let mut read = vec![0; model.len() + large.len() + 3];
+        file.read_exact_at(0, &mut read)?;
+        assert!(read == [model.as_slice(), &large, b"end"].concat());
         Ok(())
     }
 

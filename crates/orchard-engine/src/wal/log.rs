@@ -31,6 +31,15 @@ pub trait CommitLog: Send {
     /// # Errors
     /// [`LogError::Failed`]: what is durable is unknown; never retried.
     fn sync(&mut self) -> Result<(), LogError>;
+
+    /// [`CommitLog::append`] and [`CommitLog::sync`] in one, which may be sooner done.
+    ///
+    /// # Errors
+    /// As for the two of them.
+    fn append_durably(&mut self, group: &Group) -> Result<(), LogError> {
+        self.append(group)?;
+        self.sync()
+    }
 }
 
 /// Why the log could not take a group.
@@ -544,8 +553,9 @@ fn new_file(
     Ok((file, length))
 }
 
-impl CommitLog for FileLog {
-    fn append(&mut self, group: &Group) -> Result<(), LogError> {
+impl FileLog {
+    /// `durably`: and makes it durable, with all before it.
+    fn write_frame(&mut self, group: &Group, durably: bool) -> Result<(), LogError> {
         assert!(group.index > self.last_appended_index, "log indexes only grow");
         let length = frame::padded(frame::FRAME_OVERHEAD_BYTES + group.payload.len()) as u64;
         let is_first = self.position.offset_bytes == HEADER_SIZE_BYTES as u64;
@@ -566,7 +576,12 @@ impl CommitLog for FileLog {
             self.synced_through,
             &mut self.buffer,
         );
-        if let Err(source) = self.file.write_all_at(self.position.offset_bytes, &self.buffer) {
+        let written = if durably && !mutants::enabled(Mutant::LogNotSynced) {
+            self.file.write_durably_at(self.position.offset_bytes, &self.buffer)
+        } else {
+            self.file.write_all_at(self.position.offset_bytes, &self.buffer)
+        };
+        if let Err(source) = written {
             let error = no_space_or_failed(StorageError::Io { file: self.path.clone(), source });
             // What was written may be the whole frame: unmake it for good, or the caller's "nothing was written" is a lie
             // after a crash that keeps the one write and not the other.
@@ -587,7 +602,21 @@ impl CommitLog for FileLog {
         self.position.previous_checksum = sum;
         self.last_appended_index = group.index;
         self.end.note(group);
+        if durably {
+            self.syncs += 1;
+            self.synced_through = group.index;
+        }
         Ok(())
+    }
+}
+
+impl CommitLog for FileLog {
+    fn append(&mut self, group: &Group) -> Result<(), LogError> {
+        self.write_frame(group, false)
+    }
+
+    fn append_durably(&mut self, group: &Group) -> Result<(), LogError> {
+        self.write_frame(group, true)
     }
 
     fn sync(&mut self) -> Result<(), LogError> {

@@ -3,10 +3,6 @@
 use crate::data::{Key, Record};
 use std::error::Error;
 use std::path::Path;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{Thread, current, park};
 use std::time::Instant;
 use tokio::runtime::Runtime;
 
@@ -127,30 +123,5 @@ where
             written.push(task.await??);
         }
         Ok(written)
-    })
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-thread_local! {
-    static UNPARK: Waker = Waker::from(Arc::new(Unpark(current())));
-}
-
-/// Waits for a future in this thread, at the least cost.
-pub fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    UNPARK.with(|waker| {
-        loop {
-            match future.as_mut().poll(&mut Context::from_waker(waker)) {
-                Poll::Ready(output) => return output,
-                Poll::Pending => park(),
-            }
-        }
     })
 }

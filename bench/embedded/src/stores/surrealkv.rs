@@ -1,9 +1,12 @@
 //! SurrealKV: log-structured merge tree with an asynchronous commit pipeline.
 
 use crate::data::{Key, Record};
-use crate::store::{CACHE_BYTES, LOAD_BATCH, Level, Reader, Result, Store, block_on, put_in_tasks};
+use crate::store::{CACHE_BYTES, LOAD_BATCH, Level, Reader, Result, Store, put_in_tasks};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{Thread, current, park};
 use std::time::Instant;
 use surrealkv::{
     CompactRangeOptions, Durability, LSMIterator, Mode, Options, Transaction, Tree, TreeBuilder,
@@ -159,4 +162,29 @@ impl Reader for SurrealKvReader {
         }
         Ok(())
     }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+thread_local! {
+    static UNPARK: Waker = Waker::from(Arc::new(Unpark(current())));
+}
+
+/// Waits for a future in this thread, at the least cost.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    UNPARK.with(|waker| {
+        loop {
+            match future.as_mut().poll(&mut Context::from_waker(waker)) {
+                Poll::Ready(output) => return output,
+                Poll::Pending => park(),
+            }
+        }
+    })
 }

@@ -1,42 +1,35 @@
-//! From requests to replies: which command, whether it may run, and how it runs.
+//! From requests to replies: each request of a batch runs as its command says, if it may (`admit`).
 //!
-//! - Requests of a batch run in their order. A run of writes shares one hold of the commit lock; a run of reads shares one
-//!   view, which every write ends.
+//! - Requests of a batch run in their order. A run of writes shares one hold of the commit lock (`writes`); a run of reads
+//!   shares one view, which every write ends.
 //! - What a reply rests on goes with it to the gate: for a write its outcome's stamp, for a read the view's.
 
+use super::admit::{Admitted, admit};
 use super::calls::Tally;
-use super::command::{self, BLOCKING, Command, DENYOOM, Handler, NO_AUTH, NO_MULTI, NOT_QUEUED, READONLY};
+use super::command::{self, Command, Handler, READONLY};
 use super::context::{Context, SessionContext};
 use super::databases;
-use super::direct::{self, Told};
+use super::direct;
 use super::effects::Effects;
 use super::error::RedisError;
 use super::exec::Exec;
 use super::families;
 use super::looked::Looked;
 use super::misses::Misses;
-use super::notify;
 use super::observers::Observers;
 use super::output::Output;
 use super::room::{self, BatchRoom};
-use super::session::{QUEUE_SIZE_BYTES_MAX, ReplyMode, Session};
+use super::session::{ReplyMode, Session};
 use crate::Server;
-use orchard_wire::resp::{Args, Batch, OwnedArgs, Reply};
-use orcharddb::collection::MadeAhead;
-use orcharddb::{Applied, Durability, Pipeline, SpaceId, Submitted, Transaction, Versionstamp, View, tuple};
-use std::ops::ControlFlow;
+use orchard_wire::resp::{Args, Batch, Reply};
+use orcharddb::{SpaceId, Submitted, Versionstamp, View};
 use std::sync::atomic::Ordering;
-use tokio::time::Instant;
-use tracing::warn;
 
 /// A pipeline of at least so many requests, and so many of them, have the places of their keys fetched ahead.
 const WARM_MIN: usize = 4;
 const WARM_MAX: usize = 128;
 /// Replies over this many bytes leave before more commands run.
-const OUTPUT_PAUSE_BYTES: usize = 1024 * 1024;
-
-const NO_AUTHENTICATION: RedisError =
-    RedisError(std::borrow::Cow::Borrowed("NOAUTH Authentication required."));
+pub(super) const OUTPUT_PAUSE_BYTES: usize = 1024 * 1024;
 
 /// How far a batch came.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,29 +48,19 @@ pub(crate) enum Stopped {
 
 /// Runs the requests of one connection.
 pub(crate) struct Dispatcher<'a> {
-    server: &'a Server,
-    session: &'a mut Session,
-    output: &'a mut Output,
+    pub(super) server: &'a Server,
+    pub(super) session: &'a mut Session,
+    pub(super) output: &'a mut Output,
     view: Option<View>,
     /// The database that the view was last read of, and its space.
     view_space: Option<(u32, SpaceId)>,
-    observers: Observers,
-    tally: Tally,
+    pub(super) observers: Observers,
+    pub(super) tally: Tally,
     /// Keys that were looked for and found, and those that were not.
-    looked: (u64, u64),
-    room: room::Borrowed,
+    pub(super) looked: (u64, u64),
+    pub(super) room: room::Borrowed,
     /// The request of the batch whose keys were made ahead first; none, if those of direct writes were not.
-    ahead_from: Option<usize>,
-}
-
-/// What is to be done with a request.
-enum Admitted {
-    Answer(Reply),
-    Run(&'static Command),
-    /// Not even an answer.
-    Close,
-    /// Not now.
-    Wait,
+    pub(super) ahead_from: Option<usize>,
 }
 
 impl<'a> Dispatcher<'a> {
@@ -157,7 +140,7 @@ impl<'a> Dispatcher<'a> {
         let mut next = from;
         while next < batch.len() {
             let args = batch.request(next);
-            let admitted = self.admit(args);
+            let admitted = admit(self.server, self.session, args);
             if let Admitted::Run(command) = &admitted
                 && !matches!(command.handler, Handler::Write(_))
             {
@@ -213,73 +196,6 @@ impl<'a> Dispatcher<'a> {
             }
         }
         Stopped::Done
-    }
-
-    /// Whether a request may run now; what is to be said if not.
-    fn admit(&mut self, args: Args<'_>) -> Admitted {
-        let command = match command::resolve(args) {
-            Ok(command) => command,
-            Err(error) if is_http(args) => {
-                warn!(
-                    peer = ?self.session.client.address,
-                    "possible attack: a client sends HTTP where it began with Redis commands; closed"
-                );
-                drop(error);
-                return Admitted::Close;
-            }
-            Err(RedisError(text)) if args.at(0).eq_ignore_ascii_case(b"exec") => {
-                self.session.discard();
-                let reason = text.strip_prefix("ERR ").unwrap_or(&text);
-                let text = format!("EXECABORT Transaction discarded because of: {reason}");
-                return Admitted::Answer(Reply::error(text));
-            }
-            Err(error) => return self.reject(args, error),
-        };
-        if !self.session.is_authenticated && !command.flags.has(NO_AUTH) {
-            return self.reject(args, NO_AUTHENTICATION);
-        }
-        if self.session.only_listens() && !may_listener_run(command) {
-            return self.reject(args, RedisError::err(format_args!(
-                "Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
-                command.name
-            )));
-        }
-        let queued = self.session.multi.as_ref().filter(|_| matches!(command.handler, Handler::Exec));
-        let is_write = |(command, _): &(&Command, OwnedArgs)| matches!(command.handler, Handler::Write(_));
-        let runs_now = self.session.multi.is_none() || queued.is_some();
-        let writes = queued.is_some_and(|multi| multi.queue.iter().any(is_write));
-        if runs_now
-            && (self.server.redis.pause.holds(command, writes)
-                || (self.server.aside.is_waiting() && (writes || command.flags.has(DENYOOM))))
-        {
-            return Admitted::Wait;
-        }
-        let Some(multi) = &mut self.session.multi else { return Admitted::Run(command) };
-        if command.flags.has(NO_MULTI) {
-            return self.reject(args, RedisError::err("Command not allowed inside a transaction"));
-        }
-        if command.flags.has(NOT_QUEUED) || matches!(command.handler, Handler::Exec) {
-            return Admitted::Run(command);
-        }
-        let owned = args.to_owned();
-        multi.size_bytes += owned.size_bytes();
-        if multi.size_bytes > QUEUE_SIZE_BYTES_MAX {
-            multi.queue.clear();
-            return self.reject(
-                args,
-                RedisError::err(format_args!("the transaction is over {QUEUE_SIZE_BYTES_MAX} bytes")),
-            );
-        }
-        multi.queue.push((command, owned));
-        Admitted::Answer(Reply::Simple("QUEUED".into()))
-    }
-
-    fn reject(&mut self, args: Args<'_>, error: RedisError) -> Admitted {
-        self.server.redis.calls.note_rejected(args, &error.0);
-        if let Some(multi) = &mut self.session.multi {
-            multi.is_broken = true;
-        }
-        Admitted::Answer(error.into())
     }
 
     fn answer(&mut self, reply: &Reply, depends_on: Versionstamp) {
@@ -358,57 +274,9 @@ impl<'a> Dispatcher<'a> {
         self.answer(&reply, depends_on);
     }
 
-    fn end_view(&mut self) {
+    pub(super) fn end_view(&mut self) {
         self.view = None;
         self.view_space = None;
-    }
-
-    /// Runs the writes that stand together, `first` at `from`; returns the place of the next request.
-    fn run_writes(&mut self, batch: &Batch, from: usize, first: &'static Command) -> usize {
-        self.end_view();
-        let room = &mut *self.room;
-        let commands = &mut room.commands;
-        commands.clear();
-        commands.push(first);
-        let mut last = (first, batch.request(from).at(0));
-        // Behind the last request there is an empty one, which is no command. A command that may wait is the last of a run.
-        while !last.0.flags.has(BLOCKING)
-            && !self.server.redis.pause.holds(first, true)
-            && let args = batch.request(from + commands.len())
-            && let Some(command) = resolve_next(last, args)
-            && matches!(command.handler, Handler::Write(_))
-        {
-            commands.push(command);
-            last = (command, args.at(0));
-        }
-        let count = commands.len();
-        let mut writes = Writes {
-            server: self.server,
-            session: self.session,
-            output: self.output,
-            batch,
-            from,
-            room,
-            direct_write: (first, direct::Write::of(first.name)),
-            ahead_from: self.ahead_from,
-            is_visible_at_once: self.server.db.durability() == Durability::None,
-            space: None,
-            told: None,
-            reply: None,
-            ran: 0,
-            looked: Looked::default(),
-            looked_all: &mut self.looked,
-            observers: self.observers,
-            started: None,
-            effects: Effects::default(),
-            tally: &mut self.tally,
-        };
-        writes.tally.turn_to(first, &self.server.redis.calls);
-        self.server.db.pipeline(count, &mut writes);
-        let ran = writes.ran;
-        writes.wake_waiting();
-        self.output.note_visible(self.server.db.visible());
-        from + ran
     }
 
     /// `EXEC`: what was queued, in one transaction.
@@ -464,18 +332,6 @@ impl<'a> Dispatcher<'a> {
     }
 }
 
-/// The command of the next request, mostly the same as the last one's.
-fn resolve_next(last: (&'static Command, &[u8]), args: Args<'_>) -> Option<&'static Command> {
-    let (command, name) = last;
-    if args.is_empty() {
-        return None;
-    }
-    if args.at(0) == name && command.takes(args.len()) && !command.name.contains('|') {
-        return Some(command);
-    }
-    command::resolve(args).ok()
-}
-
 /// Appends a reply, unless the client wants none.
 pub(super) fn answer(session: &mut Session, output: &mut Output, reply: &Reply, depends_on: Versionstamp) {
     match session.reply_mode {
@@ -483,208 +339,6 @@ pub(super) fn answer(session: &mut Session, output: &mut Output, reply: &Reply, 
         ReplyMode::Off => {}
         ReplyMode::SkipNext => session.reply_mode = ReplyMode::Skip,
         ReplyMode::Skip => session.reply_mode = ReplyMode::On,
-    }
-}
-
-/// Whether a client that listens to channels may run a command.
-fn may_listener_run(command: &Command) -> bool {
-    matches!(
-        command.name,
-        "ping"
-            | "quit"
-            | "reset"
-            | "subscribe"
-            | "unsubscribe"
-            | "psubscribe"
-            | "punsubscribe"
-            | "ssubscribe"
-            | "sunsubscribe"
-    )
-}
-
-/// Whether an unknown command is a request of HTTP.
-fn is_http(args: Args<'_>) -> bool {
-    const VERBS: [&[u8]; 9] =
-        [b"post", b"put", b"delete", b"head", b"options", b"patch", b"connect", b"trace", b"host:"];
-    let name = args.at(0);
-    VERBS.iter().any(|verb| name.eq_ignore_ascii_case(verb))
-        || (name.eq_ignore_ascii_case(b"get") && args.at(2).starts_with(b"HTTP/"))
-}
-
-/// A run of writes on its way through the log.
-struct Writes<'a> {
-    server: &'a Server,
-    session: &'a mut Session,
-    output: &'a mut Output,
-    batch: &'a Batch,
-    from: usize,
-    room: &'a mut BatchRoom,
-    /// The last command, and what it is as a direct write.
-    direct_write: (&'static Command, Option<direct::Write>),
-    /// The request whose keys are the first of those made ahead.
-    ahead_from: Option<usize>,
-    /// What is applied is visible.
-    is_visible_at_once: bool,
-    /// The space of the database selected, once looked up.
-    space: Option<SpaceId>,
-    /// What a direct write answers.
-    told: Option<Told>,
-    reply: Option<Reply>,
-    ran: usize,
-    /// What the last command looked for, and what all did.
-    looked: Looked,
-    looked_all: &'a mut (u64, u64),
-    observers: Observers,
-    started: Option<Instant>,
-    effects: Effects,
-    tally: &'a mut Tally,
-}
-
-impl Pipeline for Writes<'_> {
-    fn run(&mut self, number: usize, tx: &mut Transaction<'_>) {
-        let Some(command) = self.room.commands.get(number).copied() else { return };
-        let Handler::Write(handler) = command.handler else { return };
-        let args = self.batch.request(self.from + number);
-        let server = self.server;
-        self.started = self.observers.start(command);
-        let notify = self.observers.notify;
-        if notify.is_any() {
-            tx.start_journal();
-        }
-        let space = match self.space {
-            Some(space) => Ok(space),
-            None => databases::create_in(tx, self.session.database),
-        };
-        self.session.wait = None;
-        let missed = match &space {
-            Ok(space) => Misses::of(notify, tx, *space, command, args),
-            Err(_) => Misses::default(),
-        };
-        let result = space.and_then(|space| {
-            // One that this transaction creates is none yet.
-            self.space = tx.is_read_only().then_some(space);
-            let looked = Looked::of(command, args);
-            let mut cx = Context { server, session: self.session, tx, space, looked };
-            let reply = handler(&mut cx, args);
-            self.looked = cx.looked;
-            reply
-        });
-        if let Some(wait) = &mut self.session.wait {
-            wait.command = Some((command, args.to_owned()));
-        }
-        if command.name == "swapdb" {
-            // The number of the database selected may mean another space now.
-            self.space = None;
-        }
-        if notify.is_any() {
-            self.effects.clear();
-            let journal = tx.take_journal();
-            if result.is_ok() {
-                let touched = databases::touched(tx, self.session.database, journal);
-                self.effects.extend(notify::messages(notify, command.name, args, &touched));
-            }
-        }
-        let reply = result.unwrap_or_else(|error| {
-            tx.clear();
-            error.into()
-        });
-        if notify.tells_misses() {
-            self.effects.extend_before(missed.messages(notify, self.session.database, &reply));
-        }
-        self.reply = Some(reply);
-    }
-
-    fn direct(&mut self, number: usize, mut applied: Applied<'_, '_>) -> bool {
-        let Some(command) = self.room.commands.get(number).copied() else { return false };
-        if !std::ptr::eq(command, self.direct_write.0) {
-            self.direct_write = (command, direct::Write::of(command.name));
-        }
-        let Some(write) = self.direct_write.1.filter(|_| !self.observers.notify.is_any()) else {
-            return false;
-        };
-        if self.space.is_none() {
-            self.space = databases::find(&applied, self.session.database);
-        }
-        let Some(space) = self.space else { return false };
-        let request = self.from + number;
-        let (mut ahead, mut elements) = (None, MadeAhead::default());
-        if let Some(first) = self.ahead_from
-            && space == SpaceId::DEFAULT
-            && self.session.database == 0
-        {
-            ahead = Some((&self.room.warm, self.room.warm.of_request(request - first)));
-            elements = self.room.elements.of_request(request - first);
-        }
-        let started = self.observers.start(command);
-        self.told =
-            self.room.direct.run(&mut applied, write, space, ahead, elements, self.batch.request(request));
-        self.started = started;
-        self.told.is_some()
-    }
-
-    fn done(&mut self, number: usize, submitted: Submitted) -> ControlFlow<()> {
-        let depends_on = submitted.depends_on;
-        match (self.told.take(), &submitted.outcome) {
-            (Some(told), Ok(placed)) if self.session.reply_mode == ReplyMode::On => {
-                self.session.note_own(placed.versionstamp, placed.log_time);
-                self.note_placed(number, depends_on);
-                self.note_ran(number);
-                self.output.push_with(depends_on, |out| told.encode(out));
-            }
-            (told, _) => {
-                let reply = told.map(Reply::from).or_else(|| self.reply.take());
-                let reply = conclude(self.session, &submitted, reply);
-                if submitted.outcome.is_ok() {
-                    self.effects.send(&self.server.redis.pubsub, depends_on);
-                }
-                self.note_placed(number, depends_on);
-                std::mem::take(&mut self.looked).add_to(self.looked_all);
-                self.note_ran(number);
-                if let Some(command) = self.room.commands.get(number) {
-                    self.server.redis.calls.note_reply(command, &reply);
-                }
-                answer(self.session, self.output, &reply, depends_on);
-            }
-        }
-        if self.output.waiting_bytes() > OUTPUT_PAUSE_BYTES {
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-impl Writes<'_> {
-    /// A command has its place.
-    fn note_placed(&mut self, number: usize, depends_on: Versionstamp) {
-        if self.is_visible_at_once {
-            self.output.note_visible(depends_on);
-        }
-        if (self.observers.is_monitored || self.started.is_some())
-            && let Some(command) = self.room.commands.get(number)
-        {
-            let args = self.batch.request(self.from + number);
-            self.observers.note(self.server, self.session, command, args, self.started.take());
-        }
-    }
-
-    fn note_ran(&mut self, number: usize) {
-        self.ran = number + 1;
-        self.tally.count();
-        if let Some(next) = self.room.commands.get(self.ran) {
-            self.tally.turn_to(next, &self.server.redis.calls);
-        }
-    }
-
-    /// Whoever waits for a key that was written tries again.
-    fn wake_waiting(&self) {
-        let waiting = &self.server.redis.waiting;
-        let Some(space) = self.space.filter(|_| !waiting.is_empty()) else { return };
-        for (number, command) in self.room.commands.iter().enumerate().take(self.ran) {
-            let args = self.batch.request(self.from + number);
-            for key in command.key_names(args).filter_map(|name| tuple::name(name).ok()) {
-                waiting.wake(space, &key);
-            }
-        }
     }
 }
 

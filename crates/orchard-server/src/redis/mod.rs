@@ -39,6 +39,7 @@
 //! - A new family is one file with a `pub(super) static FAMILY` and one line in `families/mod.rs`.
 //! - A command with subcommands is a `container(..)` with a table of its own; each subcommand's name is the second word.
 
+mod admit;
 mod bits;
 mod blocking;
 mod calls;
@@ -81,6 +82,7 @@ mod slowlog;
 mod tracking;
 mod traffic;
 mod value;
+mod writes;
 
 pub(crate) use connection::run;
 pub(crate) use expired::tell_expired;

@@ -2,8 +2,9 @@
 //!
 //! Every map holds 1 M byte-string keys (24 bytes) with byte-string values (100 bytes), as
 //! `Box<[u8]>` in the peers, and hashes keys as fast as it can (foldhash for the peers). Each read
-//! sums the value's bytes in place; each write makes a value of its own. orchard-map writes through
-//! a mutex, as the engine does, keeps its ordered index up to date, and prunes what it overwrote.
+//! sums the value's bytes in place; each write makes a value of its own. orchard-map looks
+//! for the key before it takes a mutex and writes, as the engine does, keeps its ordered index up to date, and prunes what
+//! it overwrote.
 //!
 //! `cargo run --release [-- runs [operations per run]]` prints a Markdown table.
 
@@ -15,7 +16,7 @@ use std::time::Instant;
 
 use foldhash::fast::RandomState;
 use orchard_map::{Content, MapReader, MapWriter, NewVersion};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 const KEYS: u64 = 1_000_000;
 const VALUE_BYTES: usize = 100;
@@ -50,15 +51,26 @@ impl Map for Orchard {
     }
 
     fn write(&self, key: &[u8], value: &[u8]) {
-        let (writer, stamp) = &mut *self.writer.lock();
+        let hint = self.reader.hint(key);
+        let (writer, stamp) = &mut *lock_soon(&self.writer);
         *stamp += 1;
         let content = Content::Value(value);
-        writer.upsert(key, NewVersion { stamp: *stamp, type_tag: 0, expires_at_ms: None, content });
+        let new = NewVersion { stamp: *stamp, type_tag: 0, expires_at_ms: None, content };
+        writer.upsert_hinted(hint, |_| Some(new));
         self.visible.store(*stamp, Ordering::Release);
-        if *stamp % 64 == 0 {
-            writer.reclaim_lazily(*stamp, 256);
-        }
+        writer.reclaim_lazily(*stamp, 8);
     }
+}
+
+/// As the engine takes its commit lock.
+fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    for _ in 0..100 {
+        if let Some(guard) = mutex.try_lock() {
+            return guard;
+        }
+        std::hint::spin_loop();
+    }
+    mutex.lock()
 }
 
 struct Dash(dashmap::DashMap<Key, Bytes, RandomState>);
@@ -120,7 +132,10 @@ impl Map for Locked {
 
 #[inline(always)]
 fn sum(value: &[u8]) -> u64 {
-    value.chunks_exact(8).map(|chunk| u64::from_le_bytes(chunk.try_into().unwrap())).fold(0, u64::wrapping_add)
+    value
+        .chunks_exact(8)
+        .map(|chunk| u64::from_le_bytes(chunk.try_into().unwrap()))
+        .fold(0, u64::wrapping_add)
 }
 
 fn key(n: u64) -> [u8; 24] {

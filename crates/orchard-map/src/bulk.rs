@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::reader::MapReader;
 use crate::record::{self, NewVersion, Version};
+use crate::reshape::Change;
 use crate::slab::Slab;
 use crate::stats::Counters;
 use crate::table::Directory;
-use crate::tree::Change;
 use crate::writer::{MapWriter, WriterState, publish};
 
 /// Records in key order, in a slab that is somebody else's.

@@ -22,17 +22,21 @@ use std::ptr::NonNull;
 use crate::hash::cmp_prefix;
 use crate::leaf::{common_prefix, copy_atomics};
 use crate::slab::Slab;
-use crate::sync::{AtomicU64, Ordering, pointer_in, word_of};
+use crate::sync::{AtomicU8, AtomicU64, Ordering, pointer_in, word_of};
 
 /// Children of an inner node at most.
 pub(crate) const CHILDREN_MAX: usize = if cfg!(loom) { 3 } else { 64 };
 
 #[repr(C)]
 struct Header {
-    children: u16,
+    children: u8,
+    /// Whether another node has taken this one's place; for the writer.
+    is_replaced: AtomicU8,
     prefix_len: u16,
     bytes_len: u32,
 }
+
+const _: () = assert!(CHILDREN_MAX <= u8::MAX as usize);
 
 /// A child as the writer handles it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,6 +70,17 @@ impl<'a> Inner<'a> {
 
     pub(crate) fn block(self) -> NonNull<u8> {
         self.header.cast()
+    }
+
+    /// Writer only.
+    pub(crate) fn set_replaced(self) {
+        self.header().is_replaced.store(1, Ordering::Relaxed);
+    }
+
+    /// Whether another node has taken this one's place. Writer only, for others are told nothing by it.
+    #[inline(always)]
+    pub(crate) fn is_replaced(self) -> bool {
+        self.header().is_replaced.load(Ordering::Relaxed) != 0
     }
 
     pub(crate) fn block_bytes(self) -> usize {
@@ -203,7 +218,12 @@ impl<'a> Inner<'a> {
         // stores into the columns.
         unsafe {
             let header = block.cast::<Header>();
-            header.write(Header { children: len as u16 + 1, prefix_len: prefix.len() as u16, bytes_len });
+            header.write(Header {
+                children: len as u8 + 1,
+                is_replaced: AtomicU8::new(0),
+                prefix_len: prefix.len() as u16,
+                bytes_len,
+            });
             let to = header.add(1).cast::<u64>();
             to.cast::<u8>().copy_from_nonoverlapping(NonNull::from(prefix).cast(), prefix.len());
             let heads = to.add(prefix_words(prefix.len()));
@@ -336,7 +356,8 @@ impl Parts {
         unsafe {
             let header = block.cast::<Header>();
             header.write(Header {
-                children: len as u16,
+                children: len as u8,
+                is_replaced: AtomicU8::new(0),
                 prefix_len: prefix_len as u16,
                 bytes_len: bytes_len as u32,
             });

@@ -17,7 +17,7 @@ use crate::hash::cmp_prefix;
 use crate::heads::Heads;
 use crate::record::Version;
 use crate::slab::Slab;
-use crate::sync::{AtomicU64, Ordering, POINTER_BITS, pointer_in, prefetch, word_of};
+use crate::sync::{AtomicU8, AtomicU64, Ordering, POINTER_BITS, pointer_in, prefetch, word_of};
 
 /// Keys in a leaf at most.
 pub(crate) const LEAF_KEYS_MAX: usize = if cfg!(loom) { 2 } else { 64 };
@@ -28,10 +28,14 @@ pub(crate) const DEAD: u64 = 1;
 struct Header {
     max_stamp: AtomicU64,
     min_stamp: u64,
-    len: u16,
+    len: u8,
+    /// Whether another leaf has taken this one's place; for the writer.
+    is_replaced: AtomicU8,
     prefix_len: u16,
     heads: Heads,
 }
+
+const _: () = assert!(LEAF_KEYS_MAX <= u8::MAX as usize);
 
 /// A leaf, borrowed from a guard or from the writer.
 #[derive(Clone, Copy)]
@@ -57,6 +61,17 @@ impl<'a> Leaf<'a> {
 
     pub(crate) fn block(self) -> NonNull<u8> {
         self.header.cast()
+    }
+
+    /// Writer only.
+    pub(crate) fn set_replaced(self) {
+        self.header().is_replaced.store(1, Ordering::Relaxed);
+    }
+
+    /// Whether another leaf has taken this one's place. Writer only, for others are told nothing by it.
+    #[inline(always)]
+    pub(crate) fn is_replaced(self) -> bool {
+        self.header().is_replaced.load(Ordering::Relaxed) != 0
     }
 
     pub(crate) fn block_bytes(self) -> usize {
@@ -160,15 +175,17 @@ impl<'a> Leaf<'a> {
         (from, false)
     }
 
-    /// The index of `key`, whose newest record's word is `record`: found without its record.
-    pub(crate) fn index_of(self, key: &[u8], record: u64) -> usize {
+    /// The index of `key`, if the word of its newest record is `record`: found without its record.
+    pub(crate) fn find(self, key: &[u8], record: u64) -> Option<usize> {
         let (from, to) = self.candidates(key);
-        let found = (from..to).find(|&index| {
-            let word = self.slots()[index].load(Ordering::Relaxed);
-            pointer_in::<u8>(word) == pointer_in::<u8>(record)
-        });
-        let Some(index) = found else { unreachable!("the index holds each entry's newest record") };
-        index
+        (from..to).find(|&index| self.leads_to(index, record))
+    }
+
+    /// Whether the newest record of the key at `index` is `record`.
+    #[inline(always)]
+    pub(crate) fn leads_to(self, index: usize, record: u64) -> bool {
+        let slot = self.slots().get(index);
+        slot.is_some_and(|slot| pointer_in::<u8>(slot.load(Ordering::Relaxed)) == pointer_in::<u8>(record))
     }
 
     /// Makes the key at `index` lead to another of its records. Writer only.
@@ -260,7 +277,8 @@ pub(crate) fn build(
         header.write(Header {
             max_stamp: AtomicU64::new(max_stamp),
             min_stamp,
-            len: slots.len() as u16,
+            len: slots.len() as u8,
+            is_replaced: AtomicU8::new(0),
             prefix_len: prefix.len() as u16,
             heads,
         });
@@ -292,7 +310,8 @@ pub(crate) fn build_with(
         header.write(Header {
             max_stamp: AtomicU64::new(max_stamp),
             min_stamp,
-            len: len as u16,
+            len: len as u8,
+            is_replaced: AtomicU8::new(0),
             prefix_len: prefix.len() as u16,
             heads: leaf.heads(),
         });

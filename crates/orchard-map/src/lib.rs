@@ -48,8 +48,9 @@
 //!
 //! # Where to look
 //! `record` (a version in memory), `slab` and `store` (where memory comes from and how it goes),
-//! `epoch` (when), `fences` and `threads` (why a pin costs next to nothing), `table` (the hash part), `leaf`, `inner`, `tree` (the ordered index), `history`
-//! (pruning), `writer`, `reader`, `bulk`, `clock` (the operations).
+//! `epoch` (when), `fences` and `threads` (why a pin costs next to nothing), `table` (the hash part), `leaf`, `inner`, `tree`
+//! (the ordered index), `way` and `reshape` (how it changes), `history` (pruning), `hint` (where a key is, looked for ahead),
+//! `writer`, `reader`, `bulk`, `clock` (the operations).
 
 #![warn(missing_docs)]
 
@@ -60,11 +61,13 @@ mod fences;
 mod hash;
 mod hashed;
 mod heads;
+mod hint;
 mod history;
 mod inner;
 mod leaf;
 mod reader;
 mod record;
+mod reshape;
 mod shared;
 mod slab;
 mod stats;
@@ -73,11 +76,13 @@ mod sync;
 mod table;
 mod threads;
 mod tree;
+mod way;
 mod writer;
 
 pub use bulk::{BulkLoader, BulkRun};
 pub use clock::{CLOCK_PARTITIONS, SweepLimits, Swept};
 pub use hashed::{Hashed, KeyHash};
+pub use hint::Hint;
 pub use reader::{Guard, HashPosition, MapReader};
 pub use record::{Content, NewVersion, TYPE_TAGS, Version};
 pub use stats::MapStats;

@@ -247,6 +247,12 @@ impl<'g> Version<'g> {
         prefetch(record.wrapping_add(128));
     }
 
+    /// Brings in the record's first line.
+    #[inline(always)]
+    pub(crate) fn prefetch(self) {
+        prefetch(self.record.as_ptr());
+    }
+
     /// Brings the record's first cache lines in, ahead of `key`, `stamp` and `value`.
     #[inline(always)]
     pub(crate) fn prefetch_word(word: u64) {

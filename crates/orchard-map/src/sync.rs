@@ -4,9 +4,9 @@
 //! `AtomicU64` has 8 bytes: blocks are sized and walked with `size_of`.
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering, fence};
+pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering, fence};
+pub(crate) use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// Tells loom of plain reads and writes of a block, so that it fails where nothing orders them; loom sees atomics by
 /// itself, but runs everything else in program order. Nothing without loom.

@@ -227,6 +227,33 @@ impl<'a> Table<'a> {
     }
 }
 
+/// Where a key most likely is.
+#[derive(Clone, Copy)]
+pub(crate) struct Guess<'a> {
+    table: Table<'a>,
+    /// The directory's entry for the table.
+    pub(crate) entry: u64,
+    first: Option<(&'a AtomicU64, Version<'a>)>,
+}
+
+impl<'a> Guess<'a> {
+    /// The version there, whatever its key.
+    #[inline(always)]
+    pub(crate) fn version(&self) -> Option<Version<'a>> {
+        Some(self.first?.1)
+    }
+
+    /// The second half of `find`: the slot and the newest version of the key.
+    #[inline(always)]
+    pub(crate) fn confirm(&self, hash: u64, key: &[u8]) -> Option<(&'a AtomicU64, Version<'a>)> {
+        match self.first {
+            Some((slot, version)) if same_key(version.key(), key) => Some((slot, version)),
+            _ if self.table.is_empty() => None,
+            _ => self.table.search(hash, key),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Default)]
 struct Usage {
     entries: u32,
@@ -282,6 +309,29 @@ impl Directory {
         let entry = self.entry(hash).load(Ordering::Acquire);
         // SAFETY: the table was linked a moment ago, and the caller keeps it allocated.
         unsafe { Table::from_entry(entry) }.find(hash, key)
+    }
+
+    /// The first half of `find`: where the key most likely is. Begins to bring in the record there.
+    ///
+    /// # Safety
+    /// As for `find`.
+    #[inline(always)]
+    pub(crate) unsafe fn guess<'a>(&self, hash: u64) -> Guess<'a> {
+        let entry = self.entry(hash).load(Ordering::Acquire);
+        // SAFETY: as in `find`.
+        let table = unsafe { Table::from_entry(entry) };
+        let first = if table.is_empty() { None } else { table.first_match(hash) };
+        if let Some((_, version)) = first {
+            version.prefetch();
+        }
+        Guess { table, entry, first }
+    }
+
+    /// Whether the slot of a version that was found in the table `entry` leads to it still.
+    #[inline(always)]
+    pub(crate) fn still_leads(&self, hash: u64, entry: u64, slot: &AtomicU64, version: Version<'_>) -> bool {
+        self.entry(hash).load(Ordering::Relaxed) == entry
+            && slot.load(Ordering::Relaxed) == Self::slot_word(hash, version.word())
     }
 
     /// Finds the newest version of a key, without its slot: `find` for readers, with the code for keys of 16 to 32 bytes where

@@ -7,15 +7,18 @@ use std::fmt;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
+use crate::hint::{Hint, Spot};
 use crate::history::History;
 use crate::reader::MapReader;
 use crate::record::{self, Content, NewVersion, Version};
+use crate::reshape::{Change, TreeWriter};
 use crate::shared::Shared;
 use crate::stats::MapStats;
 use crate::store::Store;
 use crate::sync::Ordering;
 use crate::table::{Directory, TableState};
-use crate::tree::{Change, TreeWriter, Window};
+use crate::tree::Window;
+use crate::way::Way;
 
 /// What belongs to the writer alone.
 pub(crate) struct WriterState {
@@ -176,29 +179,39 @@ impl MapWriter {
         make: impl FnOnce(Option<Version<'_>>) -> Option<NewVersion<'v>>,
     ) -> bool {
         let (shared, state) = self.parts();
-        // Both ways start with a cache miss or two: let them overlap.
-        shared.directory.prefetch_line(hash);
         // SAFETY: this is the writer, and it collects only at the end of the call.
-        unsafe { state.tree.descend(&shared.tree, key) };
-        // SAFETY: as above.
-        let found = unsafe { shared.directory.find(hash, key) };
-        let Some(new) = make(found.map(|(_, newest)| newest)) else { return false };
-        let Some((slot, old)) = found else {
-            insert(shared, state, hash, key, &new);
-            return true;
-        };
-        assert!(new.stamp > old.stamp(), "stamp {} is not above {}", new.stamp, old.stamp());
-        let word = record::allocate(&mut state.store.records, key, &new, Some(old));
-        // SAFETY: the record was just allocated; as above.
-        let record = unsafe { Version::from_word(word) };
-        state.tree.swap(key, old, record);
-        slot.store(Directory::slot_word(hash, word), Ordering::Release);
-        state.history.push(record, old);
-        shared.counters.version(record, 1);
-        shared.counters.newest(old, -1);
-        shared.counters.newest(record, 1);
-        finish(shared, state);
-        true
+        let spot = unsafe { Spot::of(shared, hash, key) };
+        let is_put = upsert(shared, state, &spot, key, make);
+        if is_put {
+            finish(shared, state);
+        }
+        is_put
+    }
+
+    /// As [`MapWriter::upsert_with`], of a key that was looked for before: with a hint from
+    /// [`MapReader::hint`](crate::MapReader::hint) little is left to be done, so that others wait less for the writer. What
+    /// has changed since the hint was given is looked for again.
+    ///
+    /// # Panics
+    /// If the stamp of the version made is not above the key's newest, or the hint is another map's.
+    #[inline]
+    pub fn upsert_hinted<'v>(
+        &mut self,
+        hint: Hint<'_, '_>,
+        make: impl FnOnce(Option<Version<'_>>) -> Option<NewVersion<'v>>,
+    ) -> bool {
+        assert!(hint.is_of(self.shared()), "a hint is for the map it was given for");
+        let key = hint.key();
+        let (shared, state) = self.parts();
+        // SAFETY: this is the writer, and it collects only at the end of the call.
+        let (spot, guard) = unsafe { hint.checked() };
+        let is_put = upsert(shared, state, &spot, key, make);
+        // Before the look which readers are gone.
+        drop(guard);
+        if is_put {
+            finish(shared, state);
+        }
+        is_put
     }
 
     /// Puts the version of a key that is not in the map; whether it was not.
@@ -210,8 +223,9 @@ impl MapWriter {
             return false;
         }
         // SAFETY: as above.
-        unsafe { state.tree.descend(&shared.tree, key) };
-        insert(shared, state, hash, key, &new);
+        let way = unsafe { shared.tree.way(key) };
+        insert(shared, state, (hash, key), &way, &new);
+        finish(shared, state);
         true
     }
 
@@ -244,8 +258,8 @@ impl MapWriter {
         match kept {
             Some(kept) => {
                 // SAFETY: as above.
-                unsafe { state.tree.descend(&shared.tree, key) };
-                state.tree.swap(key, newest, kept);
+                let way = unsafe { shared.tree.way(key) };
+                TreeWriter::swap(&way, key, (newest, kept), None);
                 slot.store(Directory::slot_word(hash, kept.word()), Ordering::Release);
                 shared.counters.newest(newest, -1);
                 shared.counters.newest(kept, 1);
@@ -299,8 +313,8 @@ impl MapWriter {
         // SAFETY: the record was just allocated; as above.
         let record = unsafe { Version::from_word(word) };
         // SAFETY: as above.
-        unsafe { state.tree.descend(&shared.tree, key) };
-        state.tree.swap(key, old, record);
+        let way = unsafe { shared.tree.way(key) };
+        TreeWriter::swap(&way, key, (old, record), None);
         slot.store(Directory::slot_word(hash, word), Ordering::Release);
         shared.counters.version(old, -1);
         shared.counters.version(record, 1);
@@ -383,17 +397,49 @@ impl MapWriter {
     }
 }
 
-/// Puts the first version of a key, after a descent to it.
-fn insert(shared: &Shared, state: &mut WriterState, hash: u64, key: &[u8], new: &NewVersion<'_>) {
+/// Puts the version that `make` makes over whatever the key has, which is at `spot`; whether it made one.
+#[inline(always)]
+fn upsert<'v>(
+    shared: &Shared,
+    state: &mut WriterState,
+    spot: &Spot<'_>,
+    key: &[u8],
+    make: impl FnOnce(Option<Version<'_>>) -> Option<NewVersion<'v>>,
+) -> bool {
+    let Some(new) = make(spot.found.map(|(_, newest)| newest)) else { return false };
+    let Some((slot, old)) = spot.found else {
+        insert(shared, state, (spot.hash, key), &spot.way, &new);
+        return true;
+    };
+    assert!(new.stamp > old.stamp(), "stamp {} is not above {}", new.stamp, old.stamp());
+    let word = record::allocate(&mut state.store.records, key, &new, Some(old));
+    // SAFETY: the record was just allocated, and is freed only after it was retired.
+    let record = unsafe { Version::from_word(word) };
+    TreeWriter::swap(&spot.way, key, (old, record), spot.index);
+    slot.store(Directory::slot_word(spot.hash, word), Ordering::Release);
+    state.history.push(record, old);
+    shared.counters.version(record, 1);
+    shared.counters.newest(old, -1);
+    shared.counters.newest(record, 1);
+    true
+}
+
+/// Puts the first version of a key, whose way is given.
+fn insert(
+    shared: &Shared,
+    state: &mut WriterState,
+    (hash, key): (u64, &[u8]),
+    way: &Way<'_>,
+    new: &NewVersion<'_>,
+) {
     let word = record::allocate(&mut state.store.records, key, new, None);
     // SAFETY: the record was just allocated, and is freed only after it was retired.
     let record = unsafe { Version::from_word(word) };
     let (epochs, store) = (&shared.epochs, &mut state.store);
-    state.tree.insert(&mut Change { tree: &shared.tree, epochs, store }, record);
+    state.tree.insert(&mut Change { tree: &shared.tree, epochs, store }, way, record);
     shared.directory.insert(&mut state.tables, store, epochs, hash, word);
     shared.counters.version(record, 1);
     shared.counters.entry(record, 1);
-    finish(shared, state);
 }
 
 /// Unlinks an entry from both structures.
@@ -406,8 +452,8 @@ fn remove(
 ) {
     let (epochs, store) = (&shared.epochs, &mut state.store);
     // SAFETY: only the writer comes here, and it collects only at the end of its call.
-    unsafe { state.tree.descend(&shared.tree, newest.key()) };
-    state.tree.remove(&mut Change { tree: &shared.tree, epochs, store }, newest);
+    let way = unsafe { shared.tree.way(newest.key()) };
+    state.tree.remove(&mut Change { tree: &shared.tree, epochs, store }, &way, newest);
     shared.directory.remove(&mut state.tables, store, epochs, hash, slot);
     shared.counters.entry(newest, -1);
 }

@@ -10,6 +10,7 @@
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
+use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use orchard_map::{Content, HashPosition, MapReader, MapWriter, NewVersion};
@@ -171,5 +172,44 @@ fn a_rolled_back_version_was_never_visible() {
         writer.rollback(b"k", 1);
         writer.reclaim(1, 10);
         other.join().unwrap();
+    });
+}
+
+#[test]
+fn a_hint_holds_or_is_not_followed() {
+    model(2, || {
+        let (mut writer, reader) = orchard_map::create();
+        put(&mut writer, b"b", 1);
+        put(&mut writer, b"d", 2);
+        let writer = Arc::new(Mutex::new((writer, 2)));
+        let other = {
+            let (writer, reader) = (writer.clone(), reader.clone());
+            thread::spawn(move || {
+                let hint = reader.hint(b"b");
+                let (writer, stamp) = &mut *writer.lock().unwrap();
+                *stamp += 1;
+                let value = [*stamp as u8; 8];
+                let content = Content::Value(&value);
+                let new = NewVersion { stamp: *stamp, type_tag: 0, expires_at_ms: None, content };
+                assert!(writer.upsert_hinted(hint, |_| Some(new)));
+                *stamp
+            })
+        };
+        let last_of_b = {
+            // The leaf is split, the table grows, and the record that was seen is not the newest any more; some of it is freed.
+            let (writer, stamp) = &mut *writer.lock().unwrap();
+            put(writer, b"c", *stamp + 1);
+            put(writer, b"b", *stamp + 2);
+            *stamp += 2;
+            writer.reclaim(*stamp, 10);
+            *stamp
+        };
+        let hinted = other.join().unwrap();
+        let visible = AtomicU64::new(u64::MAX);
+        let (_, found) = scan(&reader, &visible);
+        let keys: Vec<_> = found.iter().map(|(key, _)| key.as_slice()).collect();
+        assert_eq!(keys, [b"b", b"c", b"d"]);
+        assert_eq!(found.first().map(|(_, stamp)| *stamp), Some(hinted.max(last_of_b)));
+        assert_eq!(get(&reader, &visible, b"b").1, Some(hinted.max(last_of_b)));
     });
 }

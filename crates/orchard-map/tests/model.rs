@@ -57,6 +57,8 @@ impl Put {
 #[derive(Clone, Debug)]
 enum Op {
     Upsert(Index, Held, u8, bool),
+    /// Puts what was looked for before the others were done.
+    UpsertHinted(Index, Held, Vec<Op>),
     InsertIfAbsent(Index, Held),
     Remove(Index),
     RemoveMany(Index, u8),
@@ -83,9 +85,24 @@ fn held() -> impl Strategy<Value = Held> {
     ]
 }
 
+/// Operations that may be done while somebody is pinned.
+fn op_under_pins() -> impl Strategy<Value = Op> {
+    let index = any::<Index>;
+    prop_oneof![
+        6 => (index(), held(), 0u8..32, any::<bool>()).prop_map(|(k, h, t, e)| Op::Upsert(k, h, t, e)),
+        3 => (index(), held()).prop_map(|(k, h)| Op::InsertIfAbsent(k, h)),
+        3 => index().prop_map(Op::Remove),
+        1 => (index(), any::<u8>()).prop_map(|(k, n)| Op::RemoveMany(k, n)),
+        2 => (index(), 0u8..20).prop_map(|(k, n)| Op::Rollback(k, n)),
+        1 => index().prop_map(Op::MakeNonResident),
+    ]
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let index = any::<Index>;
     prop_oneof![
+        20 => (index(), held(), prop::collection::vec(op_under_pins(), 0..4))
+            .prop_map(|(k, h, between)| Op::UpsertHinted(k, h, between)),
         40 => (index(), held(), 0u8..32, any::<bool>()).prop_map(|(k, h, t, e)| Op::Upsert(k, h, t, e)),
         10 => (index(), held()).prop_map(|(k, h)| Op::InsertIfAbsent(k, h)),
         10 => index().prop_map(Op::Remove),
@@ -194,6 +211,21 @@ impl Check {
                 let put = Put { stamp, type_tag: *type_tag, expires_at_ms, held: held.clone() };
                 self.writer.upsert(key, put.new_version());
                 self.model.entry(key.clone()).or_default().push(put);
+            }
+            Op::UpsertHinted(key, held, between) => {
+                let key = key.get(keys);
+                let reader = self.reader.clone();
+                let hint = reader.hint(key);
+                between.iter().for_each(|op| self.apply(keys, op));
+                let stamp = self.next_stamp();
+                let put = Put { stamp, type_tag: 0, expires_at_ms: None, held: held.clone() };
+                let chain = self.model.entry(key.clone()).or_default();
+                let is_put = self.writer.upsert_hinted(hint, |newest| {
+                    assert_eq!(newest.map(Put::of).as_ref(), chain.last());
+                    Some(put.new_version())
+                });
+                assert!(is_put);
+                chain.push(put);
             }
             Op::InsertIfAbsent(key, held) => {
                 let key = key.get(keys);

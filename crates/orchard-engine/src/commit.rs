@@ -11,11 +11,12 @@ use crate::error::CommitError;
 use crate::format::push_flat_key;
 use crate::mutants::{self, Mutant};
 use crate::ranges::{Erased, Ranges};
+use crate::read::with_flat_key;
 use crate::snapshot::SnapshotPin;
 use crate::state::Entries;
 use crate::totals::Counts;
 use crate::wal::{Group, record};
-use orchard_map::MapWriter;
+use orchard_map::{Hint, MapWriter};
 use orchard_types::{Commit, Durability, Mutation, SpaceId, UnixMillis, Versionstamp, limits};
 use std::collections::{HashSet, VecDeque};
 use std::ops::{Bound, ControlFlow};
@@ -258,9 +259,7 @@ impl Engine {
             {
                 return refuse(error);
             }
-            let attempt =
-                self.attempt(&mut self.lock_to_commit(&commit.mutations), commit, &mut bytes, deletes);
-            match attempt {
+            match self.lock_and_attempt(commit, &mut bytes, deletes) {
                 Attempt::Done(submitted) => {
                     self.company.look();
                     self.progress.wake_followers();
@@ -273,6 +272,17 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// One attempt under the commit lock, which is taken only when what can be looked for without it has been.
+    fn lock_and_attempt(&self, commit: &Commit, bytes: &mut Vec<u8>, deletes: bool) -> Attempt {
+        let [mutation] = commit.mutations.as_slice() else {
+            return self.attempt(&mut self.lock_to_commit(&commit.mutations), commit, bytes, deletes, None);
+        };
+        with_flat_key(mutation.space, &mutation.key, |key| {
+            let hint = self.reader.hint(key);
+            self.attempt(&mut self.lock_soon(), commit, bytes, deletes, Some(hint))
+        })
     }
 
     /// Lets `build` read the newest applied state and make a commit of it while no other commit can come between; it is
@@ -340,7 +350,7 @@ impl Engine {
                         Ok(Ok((commit, mut bytes))) => {
                             core.make_room(self, bytes.len());
                             let fits = core.open.is_some();
-                            fits.then(|| self.attempt(&mut core, &commit, &mut bytes, false))
+                            fits.then(|| self.attempt(&mut core, &commit, &mut bytes, false, None))
                         }
                         Ok(Err(error)) => {
                             self.close_if_idle(&mut core);
@@ -387,13 +397,14 @@ impl Engine {
     }
 
     /// Decides and applies one commit under the commit lock. `bytes`: its record, whose memory goes to the group if the commit
-    /// happens and is large.
+    /// happens and is large. `hint`: where the key of its only mutation was seen.
     pub(crate) fn attempt(
         &self,
         core: &mut Core,
         commit: &Commit,
         bytes: &mut Vec<u8>,
         deletes: bool,
+        hint: Option<Hint<'_, '_>>,
     ) -> Attempt {
         let refuse = |error| Attempt::Done(Submitted { outcome: Err(error), depends_on: Versionstamp::ZERO });
         if core.is_closed {
@@ -417,9 +428,10 @@ impl Engine {
         let place = Place { stamp, log_time, floor: core.floor, time_of: &|stamp| self.times.time_of(stamp) };
         let applied = Versionstamp::from_raw(self.progress.watermark(Durability::None));
         let token = commit.token.as_ref().map(|token| (token, record::token_hash(bytes)));
-        let mut entries = Entries::new(&mut core.map, &mut core.ranges, &self.expiry, &self.apart);
+        let entries = Entries::new(&mut core.map, &mut core.ranges, &self.expiry, &self.apart);
+        let mut entries = entries.with_hint(hint);
         let applied_now = apply::apply(&mut entries, token, &commit.checks, &commit.mutations, place);
-        let erased = entries.erased;
+        let erased = entries.into_erased();
         core.settle(self, erased);
         match applied_now {
             Ok(effects) => {

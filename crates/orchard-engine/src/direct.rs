@@ -115,7 +115,7 @@ impl Run {
         let mut entries = Entries::new(&mut core.map, &mut core.ranges, &engine.expiry, &engine.apart);
         let expires = |stored: Option<&Stored<'_>>| expires_at(expiry, stored, log_time);
         let written = entries.write_hashed(key, stamp, content, expires);
-        let erased = entries.erased;
+        let erased = entries.into_erased();
         self.tally.count(key.key(), stamp, content, written, false);
         if !erased.is_empty() {
             core.settle(engine, erased);

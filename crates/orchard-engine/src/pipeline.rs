@@ -187,7 +187,7 @@ impl Engine {
                             // It did not fit: once more, at the time of the next group.
                             continue;
                         }
-                        match self.attempt(core, commit, bytes, deletes) {
+                        match self.attempt(core, commit, bytes, deletes, None) {
                             Attempt::Done(submitted) => submitted,
                             missing => return Held::Missing(missing),
                         }

@@ -462,7 +462,7 @@ pub(crate) fn replay_record(
         let (expiry, apart) = (&loading.expiry, &loading.apart);
         let mut entries = Entries::new(&mut loading.map, &mut loading.ranges, expiry, apart);
         let applied = apply::apply(&mut entries, token, &[], &record.mutations, place);
-        for erased in entries.erased {
+        for erased in entries.into_erased() {
             erased.settle(&mut loading.counts, loading.expiry.get_mut(), &mut loading.orphans);
         }
         match applied {

@@ -5,7 +5,7 @@ use crate::count::Apart;
 use crate::expiry::ExpiryIndex;
 use crate::look::with_flat_keys;
 use crate::ranges::{Erased, Ranges};
-use orchard_map::{Content, Hashed, MapWriter, NewVersion, Version};
+use orchard_map::{Content, Hashed, Hint, MapWriter, NewVersion, Version};
 use orchard_types::collection::HEADER_SIZE_BYTES_MAX;
 use orchard_types::{CollectionId, Mutation, UnixMillis, ValueType};
 use parking_lot::Mutex;
@@ -43,8 +43,10 @@ pub(crate) struct Entries<'a> {
     /// As it stood before the commit.
     expiry: &'a Mutex<ExpiryIndex>,
     apart: &'a Apart,
+    /// Where the key of the commit's only mutation was seen, before the commit lock was taken.
+    hint: Option<Hint<'a, 'a>>,
     /// Entries that became point tombstones because they were written over; to be settled whatever comes of the commit.
-    pub(crate) erased: Vec<Erased>,
+    erased: Vec<Erased>,
 }
 
 impl<'a> Entries<'a> {
@@ -54,7 +56,17 @@ impl<'a> Entries<'a> {
         expiry: &'a Mutex<ExpiryIndex>,
         apart: &'a Apart,
     ) -> Entries<'a> {
-        Entries { map, ranges, expiry, apart, erased: Vec::new() }
+        Entries { map, ranges, expiry, apart, hint: None, erased: Vec::new() }
+    }
+
+    /// What is to be settled.
+    pub(crate) fn into_erased(self) -> Vec<Erased> {
+        self.erased
+    }
+
+    /// With what is known of where the key of the only mutation is.
+    pub(crate) fn with_hint(self, hint: Option<Hint<'a, 'a>>) -> Entries<'a> {
+        Entries { hint, ..self }
     }
 
     fn stored<'v>(&self, version: Version<'v>) -> Stored<'v> {
@@ -77,7 +89,7 @@ impl<'a> Entries<'a> {
         let mut newest_stamp = None;
         let mut replaced = None;
         let (ranges, apart) = (&*self.ranges, self.apart);
-        let is_put = self.map.upsert_hashed(key, |newest| {
+        let make = |newest: Option<Version<'_>>| {
             new.expires_at_ms = expires(newest.map(|version| stored(ranges, version)).as_ref());
             newest_stamp = newest.map(|version| version.stamp());
             if newest.is_none() {
@@ -92,7 +104,11 @@ impl<'a> Entries<'a> {
             });
             let is_plain = newest_stamp != Some(stamp) && (replaced.is_none() || ranges.is_empty());
             is_plain.then_some(new)
-        });
+        };
+        let is_put = match self.hint.take_if(|hint| hint.key() == key.key()) {
+            Some(hint) => self.map.upsert_hinted(hint, make),
+            None => self.map.upsert_hashed(key, make),
+        };
         let expires_at_ms = new.expires_at_ms;
         if is_put {
             return Written { replaced, expires_at_ms };

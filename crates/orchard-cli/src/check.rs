@@ -1,7 +1,7 @@
 //! `orchard check`: reads a data directory and writes nothing.
 
 use crate::args::CheckArgs;
-use crate::error::{CliError, Exit, Result, stdout};
+use crate::error::{CliError, Exit, Result, opening, stdout};
 use crate::settings::process_environment;
 use crate::target::check_directory;
 use crate::units;
@@ -17,7 +17,7 @@ pub fn run(args: &CheckArgs) -> Result<()> {
     let data = args.data.clone().or_else(|| process_environment("ORCHARD_DATA").map(PathBuf::from));
     let data = data.unwrap_or_else(|| PathBuf::from("./orchard-data"));
     check_directory(&data, false)?;
-    let report = orcharddb::verify_directory(&data)?;
+    let report = orcharddb::verify_directory(&data).map_err(opening(&data))?;
     let damage = if report.manifest_damage.is_some() { "it opens" } else { "no damage" };
     let mut lines = format!(
         "{}: {damage}; {}, {} of keys and values\n",

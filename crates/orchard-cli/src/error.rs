@@ -4,6 +4,7 @@ use orchard_client::ClientError;
 use orcharddb::{CommitError, Error, KeyError, OpenError, ReadError, StorageError};
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The exit codes, fixed: scripts depend on them.
@@ -103,6 +104,16 @@ impl From<OpenError> for CliError {
             _ => Exit::Failure,
         };
         CliError::new(exit, error.to_string())
+    }
+}
+
+/// Why a directory was not opened. An engine names its files only.
+pub fn opening(directory: &Path) -> impl FnOnce(OpenError) -> CliError {
+    move |error| match error {
+        OpenError::Storage(storage) => {
+            CliError::new(storage_exit(&storage), format!("{}: {storage}", directory.display()))
+        }
+        other => other.into(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! `orchard serve`: opens the database, serves it, and stops in good order.
 
-use crate::error::{CliError, Exit, Result};
+use crate::error::{CliError, Exit, Result, opening};
 use crate::logging::{self, LevelHandle};
 use crate::settings::{ServerFlags, Settings, process_environment};
+use crate::target::check_directory;
 use orchard_server::{AccessToken, ServeError, ServerOptions};
 use orcharddb::{Db, EngineOptions, Options};
 use std::io::{self, Write as _};
@@ -58,7 +59,8 @@ fn open(settings: &Settings) -> Result<Db> {
     };
     match &settings.data {
         Some(path) => {
-            let db = options.open(path)?;
+            check_directory(path, true)?;
+            let db = options.open(path).map_err(opening(path))?;
             tracing::info!(data = %path.display(), entries = db.stats().entries, "opened");
             if let Some(damage) = db.engine().manifest_damage() {
                 tracing::warn!("{damage}; its other copy was whole, and both are written anew");

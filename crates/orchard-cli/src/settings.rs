@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 use tracing_subscriber::filter::LevelFilter;
 
+/// A limit below this leaves no room for anything.
+const MEMORY_LIMIT_BYTES_MIN: u64 = 1 << 20;
+
 /// One setting.
 struct Setting {
     /// Its key in `orchard.toml`; flag and variable follow from it.
@@ -320,9 +323,10 @@ impl Settings {
         })?;
         let listen = "an address with a port, as 127.0.0.1:4206 or [::1]:4206";
         let listen = read(&values, "listen", listen, |text| text.parse::<SocketAddr>().ok())?;
-        let memory_limit_bytes = read(&values, "memory_limit", "a size, as 512MiB", |text| {
-            units::parse_size_bytes(text).filter(|bytes| *bytes > 0)
-        })?;
+        let memory_limit_bytes =
+            read(&values, "memory_limit", "a size of at least 1MiB, as 512MiB", |text| {
+                units::parse_size_bytes(text).filter(|bytes| *bytes >= MEMORY_LIMIT_BYTES_MIN)
+            })?;
         let history_retention = read(&values, "history_retention", "a duration, as 10m", |text| {
             orchard_wire::duration::parse(text).ok()
         })?;

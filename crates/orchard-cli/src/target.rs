@@ -2,7 +2,7 @@
 //! interface to both; here it is made to wait, since a command does one thing after the other.
 
 use crate::args::TargetFlags;
-use crate::error::{CliError, Result};
+use crate::error::{CliError, Result, opening};
 use crate::settings::{client_token, process_environment};
 use orchard_client::{Client, ClientError, CommitOptions, ConnectOptions, Piece, Window};
 use orcharddb::collection::Exported;
@@ -80,14 +80,17 @@ impl Ticket {
 /// Why it could not be opened, with the exit code of that.
 pub fn open_directory(path: &Path, create: bool) -> Result<Db> {
     check_directory(path, create)?;
-    Ok(Db::open(path)?)
+    Db::open(path).map_err(opening(path))
 }
 
-/// Refuses, without `create`, a directory that holds no database.
+/// Refuses what is no directory and, without `create`, one that holds no database.
 ///
 /// # Errors
 /// Exit code 1.
 pub fn check_directory(path: &Path, create: bool) -> Result<()> {
+    if path.exists() && !path.is_dir() {
+        return Err(CliError::failure(format!("{} is not a directory", path.display())));
+    }
     if !create && !PARTS.iter().any(|part| path.join(part).exists()) {
         return Err(CliError::failure(format!("{} holds no database", path.display())));
     }

@@ -131,6 +131,26 @@ fn a_mistyped_directory_is_not_a_new_database() {
     assert_eq!(run(["get", "k", "--data", &scratch.at("new")]).fine(), "v");
 }
 
+#[test]
+fn what_does_not_open_is_named_with_its_directory() {
+    let scratch = Scratch::new();
+    let data = scratch.at("data");
+    fs::write(scratch.path("data"), "a file").expect("writable");
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["put", "k", "v"], &["check"]] {
+        let stderr = run(command.iter().copied().chain(["--data", &data])).failed(1);
+        assert_eq!(stderr, format!("orchard: {data} is not a directory\n"), "{command:?}");
+    }
+    fs::remove_file(scratch.path("data")).expect("there");
+    with_segment(&scratch.path("data"));
+    for copy in ["MANIFEST", "MANIFEST.copy"] {
+        flip_in_the_middle(&scratch.path("data").join(copy));
+    }
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["get", "k1"]] {
+        let stderr = run(command.iter().copied().chain(["--data", &data])).failed(5);
+        assert!(stderr.contains(&format!("{data}: MANIFEST")), "{command:?}: {stderr}");
+    }
+}
+
 /// Every file below `directory` with its content.
 fn files_of(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = Vec::new();

@@ -1,10 +1,13 @@
-//! `orchard-sim --seed S [--seeds N] [--steps K] [--quiet] [--tell]`: runs seeds S to S + N - 1 and tells what each did;
-//! `--tell` prints every step.
+//! `orchard-sim --seed S [--seeds N] [--steps K] [--quiet] [--tell]`, see [`USAGE`].
 
 #![allow(clippy::expect_used, reason = "this program is a test")]
 
 use orchard_sim::sim::{Simulation, Summary};
 use std::process::ExitCode;
+
+const USAGE: &str = "orchard-sim [--seed S] [--seeds N] [--steps K] [--quiet] [--tell]
+Runs seeds S to S + N - 1 of K steps each and tells the hash of each trace: the same seed, the same trace.
+--quiet: only what failed, and the sums; --tell: every step.";
 
 struct Arguments {
     seed: u64,
@@ -26,17 +29,18 @@ fn arguments() -> Result<Arguments, String> {
             arguments.tell = true;
             continue;
         }
+        if !matches!(name.as_str(), "--seed" | "--seeds" | "--steps") {
+            return Err(match name.as_str() {
+                "--help" | "-h" => USAGE.to_owned(),
+                _ => format!("{name} is not known\n{USAGE}"),
+            });
+        }
         let value = given.next().ok_or_else(|| format!("{name} needs a number"))?;
         let number = value.parse().map_err(|_| format!("{name} needs a number, not {value}"))?;
         match name.as_str() {
             "--seed" => arguments.seed = number,
             "--seeds" => arguments.seeds = number,
-            "--steps" => arguments.steps = number,
-            _ => {
-                return Err(format!(
-                    "{name} is not known; there are --seed, --seeds, --steps, --quiet, --tell"
-                ));
-            }
+            _ => arguments.steps = number,
         }
     }
     Ok(arguments)
@@ -52,7 +56,7 @@ fn main() -> ExitCode {
     };
     let mut all = Summary::default();
     let mut failed = 0;
-    for seed in arguments.seed..arguments.seed + arguments.seeds {
+    for seed in arguments.seed..arguments.seed.saturating_add(arguments.seeds) {
         let run = std::panic::catch_unwind(|| {
             let mut simulation = Simulation::new(seed);
             simulation.tells = arguments.tell;

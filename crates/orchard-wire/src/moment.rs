@@ -31,6 +31,9 @@ pub fn parse(text: &str) -> Result<Moment, String> {
     if let Ok(version) = text.parse() {
         return Ok(Moment::Version(version));
     }
+    if text.len() == 20 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(format!("{text} is no versionstamp: the index, its first 16 digits, is over 48 bits"));
+    }
     if text.contains(['T', 't']) {
         return rfc3339::parse(text).map(Moment::Time);
     }
@@ -59,5 +62,11 @@ mod tests {
         for text in ["", "0000000000000007000", "2024-01-01", "10", "-10m", "2024-13-01T00:00:00Z"] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_versionstamp_over_its_bound_is_told_so() {
+        let error = parse("ffffffffffffffffffff").expect_err("over 48 bits");
+        assert!(error.contains("over 48 bits"), "{error}");
     }
 }

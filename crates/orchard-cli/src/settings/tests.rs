@@ -81,6 +81,11 @@ fn mistakes_name_their_place() {
         ),
         (wrong_file("data = \"a\"\ndata = \"b\""), Exit::Config, [":2: ", "duplicate key"]),
         (wrong_file("history_retention = \"10\""), Exit::Config, [":1: ", "not a duration, as 10m"]),
+        (
+            wrong_file("memory_limit = \"1KiB\""),
+            Exit::Config,
+            [":1: memory_limit is \"1KiB\"", "at least 1MiB"],
+        ),
         (wrong_file("data = \"a\"\nlisten"), Exit::Config, [":2: ", ""]),
         (wrong_file("data = \"a\"\nmemory = true"), Exit::Config, [":2: `data` is set too", ""]),
         (

@@ -302,7 +302,8 @@ impl Engine {
         while self.progress.watermark(Durability::Os) < pin.stamp()
             && !mutants::enabled(Mutant::CheckpointAboveVisible)
         {
-            self.log_step_locked(log)?;
+            let stepped = self.log_step_locked(log)?;
+            self.clear_up(stepped);
         }
         let Some(log) = log.as_mut() else { return Ok(None) };
         let written = self.progress.watermark(Durability::Os);

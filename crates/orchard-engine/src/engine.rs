@@ -337,8 +337,10 @@ impl Engine {
                 drop(log);
                 // After the lock is free, so that a waiter can take it.
                 self.progress.wake();
-                if let Err(error @ CommitError::Poisoned(_)) = result {
-                    return Err(error);
+                match result {
+                    Ok(stepped) => _ = self.clear_up(stepped),
+                    Err(error @ CommitError::Poisoned(_)) => return Err(error),
+                    Err(_) => {}
                 }
             } else if !self.is_soon_over(stamp, level) {
                 self.progress.park(stamp, level, || self.log.is_locked());
@@ -427,10 +429,11 @@ impl Engine {
     /// # Errors
     /// As [`Engine::log_step`].
     pub fn step_with_company(&self) -> Result<bool, CommitError> {
-        self.with_log(|log| {
+        let stepped = self.with_log(|log| {
             self.wait_for_company();
             self.log_step_locked(log)
-        })
+        })?;
+        Ok(self.clear_up(stepped))
     }
 
     /// Whether whole groups wait to be written.

@@ -4,12 +4,20 @@
 use crate::commit::Core;
 use crate::engine::Engine;
 use crate::error::CommitError;
+use crate::wal::Group;
 use crate::wal::log::{CommitLog, FileLog, LogError};
 use orchard_types::{Durability, Versionstamp, limits};
 use std::sync::atomic::Ordering;
 
 /// Versions pruned for every group, at least.
 const RECLAIM_BUDGET_MIN: usize = 1_024;
+
+/// What a step did.
+pub(crate) enum Stepped {
+    Nothing,
+    Synced,
+    Wrote(Group),
+}
 
 impl Engine {
     /// Writes the next group and, as the database's durability or a waiter asks, makes it durable. `false` if there was
@@ -18,11 +26,12 @@ impl Engine {
     /// # Errors
     /// [`CommitError::DiskFull`] if the group was taken back, [`CommitError::Poisoned`] if the log failed.
     pub fn log_step(&self) -> Result<bool, CommitError> {
-        self.with_log(|log| self.log_step_locked(log))
+        Ok(self.clear_up(self.with_log(|log| self.log_step_locked(log))?))
     }
 
-    pub(crate) fn log_step_locked(&self, log: &mut Option<FileLog>) -> Result<bool, CommitError> {
-        let Some(log) = log.as_mut() else { return Ok(false) };
+    /// As [`Engine::log_step`], but for what comes behind a group: [`Engine::clear_up`], for which the log may be free again.
+    pub(crate) fn log_step_locked(&self, log: &mut Option<FileLog>) -> Result<Stepped, CommitError> {
+        let Some(log) = log.as_mut() else { return Ok(Stepped::Nothing) };
         if let Some(why) = self.progress.poisoned() {
             return Err(CommitError::Poisoned(why));
         }
@@ -37,9 +46,9 @@ impl Engine {
         let Some(group) = group else {
             if !durable && self.progress.wants_sync() {
                 self.sync_log(log)?;
-                return Ok(true);
+                return Ok(Stepped::Synced);
             }
-            return Ok(false);
+            return Ok(Stepped::Nothing);
         };
         let last = Versionstamp::new(group.index, group.count.saturating_sub(1) as u16).raw();
         // Who asked for less than that is answered between the two.
@@ -86,21 +95,35 @@ impl Engine {
         self.company.note_done(u64::from(group.count));
         self.stats.log_bytes.store(log.size_bytes(), Ordering::Relaxed);
         self.stats.log_used_bytes.store(log.used_bytes(), Ordering::Relaxed);
-        let had_space = !self.is_disk_full() || log.restore_reserve();
+        if self.is_disk_full() {
+            let had_space = log.restore_reserve();
+            let _core = self.core.lock();
+            self.is_disk_full.store(!had_space, Ordering::SeqCst);
+        }
+        Ok(Stepped::Wrote(group))
+    }
+
+    /// Whether a step did something; what it leaves behind can be used again.
+    pub(crate) fn clear_up(&self, stepped: Stepped) -> bool {
+        let group = match stepped {
+            Stepped::Nothing => return false,
+            Stepped::Synced => return true,
+            Stepped::Wrote(group) => group,
+        };
         let mut core = self.core.lock();
-        self.is_disk_full.store(!had_space, Ordering::SeqCst);
         let mut payload = group.payload;
         if payload.capacity() <= 2 * limits::GROUP_SIZE_BYTES_MAX && core.spare_buffers.len() < 4 {
             payload.clear();
             core.spare_buffers.push(payload);
         }
-        if core.is_idle() {
+        // Another group may be in the log by now.
+        if core.is_idle() && self.progress.visible() == self.progress.watermark(Durability::None) {
             self.log_clock.nothing_in_flight();
         }
         let budget = RECLAIM_BUDGET_MIN.max(group.count as usize * 2);
         core.map.reclaim_lazily(self.horizon(), budget);
         self.purge(&mut core, budget);
-        Ok(true)
+        true
     }
 
     fn sync_log(&self, log: &mut FileLog) -> Result<(), CommitError> {

@@ -34,6 +34,7 @@ pub mod pipeline;
 pub mod progress;
 mod ranges;
 pub mod read;
+mod rebuild;
 mod recovery;
 pub mod repair;
 pub mod retention;

@@ -1,34 +1,26 @@
 //! Opening: from the files of any crash to exactly the acknowledged commits, plus possibly some that were whole in the
-//! log but not acknowledged, in order.
+//! log but not acknowledged, in order. `rebuild` reads the files; here is what an open writes, and the engine it makes.
 
-use crate::apply::{self, Place, Refusal};
-use crate::collections::{CollectionIds, OrphansDue};
+use crate::collections::CollectionIds;
 use crate::commit::Core;
 use crate::company::Company;
-use crate::count::Apart;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{OpenError, StorageError};
-use crate::expiry::ExpiryIndex;
 use crate::format::DatabaseId;
-use crate::load;
 use crate::log_clock::LogClock;
 use crate::manifest::{self, CleanEnd, Loaded, Manifest};
 use crate::memory::CheckpointEnds;
 use crate::mutants::{self, Mutant};
 use crate::progress::Progress;
-use crate::ranges::Ranges;
-use crate::segment::{self, Segment};
+use crate::rebuild::{Loading, Rebuilt, new_map, rebuild};
+use crate::segment;
 use crate::snapshot::Snapshots;
-use crate::state::Entries;
 use crate::stats::Stats;
 use crate::tail::Tail;
-use crate::times::TimeIndex;
-use crate::totals::{Counts, SharedCounts};
+use crate::totals::SharedCounts;
 use crate::wal::log::{FileLog, LOG_DIR, LogFileEnd, LogPosition, OldLogFile, log_path};
-use crate::wal::replay::LogEnd;
-use crate::wal::{APPLY_VERSION, Group, record, replay};
+use crate::wal::{APPLY_VERSION, replay};
 use orchard_env::{Disk, DiskLock, Env, LockError};
-use orchard_map::MapWriter;
 use orchard_types::{SpaceId, UnixMillis, Versionstamp};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, VecDeque};
@@ -63,73 +55,10 @@ impl From<CleanEnd> for LogPosition {
     }
 }
 
-/// The state as it is rebuilt.
-pub(crate) struct Loading {
-    pub(crate) map: MapWriter,
-    ranges: Ranges,
-    counts: Counts,
-    orphans: OrphansDue,
-    expiry: Mutex<ExpiryIndex>,
-    apart: Apart,
-    times: TimeIndex,
-    floor: Versionstamp,
-    segments: Arc<Vec<Arc<Segment>>>,
-    /// Versions above this are kept, and the newest at or below it; `u64::MAX`: the newest alone.
-    history_floor: u64,
-    /// Tombstones to leave memory.
-    purge: VecDeque<(Vec<u8>, u64)>,
-}
-
-impl Loading {
-    pub(crate) fn empty(map: MapWriter, options: &EngineOptions) -> Loading {
-        Loading {
-            map,
-            ranges: Ranges::new(options.range_tombstones_max, options.small_range_entries_max),
-            counts: Counts::default(),
-            orphans: OrphansDue::default(),
-            expiry: Mutex::default(),
-            apart: Apart::new(options.tells_apart),
-            times: TimeIndex::default(),
-            floor: Versionstamp::ZERO,
-            segments: Arc::default(),
-            history_floor: u64::MAX,
-            purge: VecDeque::new(),
-        }
-    }
-}
-
-impl Loading {
-    /// Turns the oldest deleted range into point tombstones.
-    fn erase_some(&mut self) {
-        for erased in self.ranges.erase(&mut self.map, usize::MAX) {
-            erased.settle(&mut self.counts, self.expiry.get_mut(), &mut self.orphans);
-        }
-    }
-
-    /// No reader is here yet: what groups replaced can go, but for history.
-    pub(crate) fn forget_replaced(&mut self, group: &Group) {
-        let last = Versionstamp::new(group.index, u16::MAX).raw();
-        self.map.reclaim_lazily(last.min(self.history_floor), 2 * group.count as usize + 64);
-    }
-
-    pub(crate) fn erase_ranges(&mut self) {
-        while !self.ranges.is_empty() {
-            self.erase_some();
-        }
-    }
-}
-
 pub(crate) fn new_id(env: &Env) -> Result<DatabaseId, StorageError> {
     let mut id = [0; 16];
     env.random.fill(&mut id).map_err(StorageError::io("random"))?;
     Ok(DatabaseId(id))
-}
-
-/// An empty map whose hashes nobody can foresee.
-pub(crate) fn new_map(env: &Env) -> Result<MapWriter, StorageError> {
-    let mut seed = [0; 8];
-    env.random.fill(&mut seed).map_err(StorageError::io("random"))?;
-    Ok(orchard_map::create_seeded(u64::from_le_bytes(seed)).0)
 }
 
 /// A database without a directory.
@@ -210,83 +139,6 @@ fn create(env: Env, options: EngineOptions, lock: Box<dyn DiskLock>) -> Result<E
     manifest.store(disk)?;
     let loading = Loading::empty(new_map(&env)?, &options);
     Ok(assemble(env, options, manifest, loading, Some(log), Some(lock), (1, 0, UnixMillis(0))))
-}
-
-/// What the files of a database say, without a change to any of them.
-pub(crate) struct Rebuilt {
-    loading: Loading,
-    end: LogEnd,
-    /// The last stamp.
-    last: u64,
-}
-
-impl Rebuilt {
-    /// Entries, and their key and value bytes, once deleted ranges are erased; and where the log ends.
-    pub(crate) fn finish(mut self) -> (Counts, LogEnd) {
-        self.loading.erase_ranges();
-        (self.loading.counts, self.end)
-    }
-}
-
-/// Builds the state that the files hold; writes nothing.
-pub(crate) fn rebuild(
-    env: &Env,
-    options: &EngineOptions,
-    manifest: &Manifest,
-) -> Result<Rebuilt, StorageError> {
-    let disk = &env.disk;
-    if manifest.apply_version > u32::from(APPLY_VERSION) {
-        let detail = format!("apply version {}", manifest.apply_version);
-        return Err(StorageError::newer(manifest::PATH, detail));
-    }
-    let segments = manifest
-        .segments
-        .iter()
-        .map(|meta| Segment::open(disk, manifest.database, meta))
-        .collect::<Result<Vec<_>, _>>()?;
-    let checkpoint = Versionstamp::from_raw(manifest.checkpoint_stamp);
-    let history_floor = match (options.history_retention_ms, manifest.history_floor) {
-        (0, _) => u64::MAX,
-        // Written by a version that did not say.
-        (_, 0) => checkpoint.raw(),
-        (_, floor) => floor.min(checkpoint.raw()),
-    };
-    let mut map = new_map(env)?;
-    let apart = Apart::new(options.tells_apart);
-    let loaded = load::load(&mut map, options, &segments, history_floor, &apart)?;
-    let mut loading = Loading {
-        counts: loaded.counts,
-        expiry: Mutex::new(loaded.expiry),
-        apart,
-        purge: loaded.purge,
-        segments: Arc::new(segments),
-        history_floor,
-        ..Loading::empty(map, options)
-    };
-    loading.floor = checkpoint.max(Versionstamp::from_raw(manifest.tombstone_floor));
-    for (time, stamp) in &manifest.times {
-        loading.times.note(UnixMillis(*time), Versionstamp::from_raw(*stamp));
-    }
-    if checkpoint > Versionstamp::ZERO {
-        loading.times.note(UnixMillis(manifest.checkpoint_log_time_ms), checkpoint);
-    }
-    let mut last = checkpoint.raw();
-    let end = replay::replay(
-        disk.as_ref(),
-        manifest.database,
-        manifest.first_log,
-        checkpoint.index(),
-        manifest.clean_end.map(LogPosition::from),
-        |group, file, offset_bytes| {
-            if group.index >= manifest.reserved_index {
-                let detail = format!("log index {} was never reserved", group.index);
-                return Err(StorageError::corrupt(file, offset_bytes, detail));
-            }
-            last = Versionstamp::new(group.index, group.count.saturating_sub(1) as u16).raw();
-            replay_group(&mut loading, group, file, offset_bytes)
-        },
-    )?;
-    Ok(Rebuilt { loading, end, last })
 }
 
 fn open_existing(
@@ -416,85 +268,6 @@ fn remove_strays(env: &Env, manifest: &Manifest) -> Result<(), StorageError> {
         }
     }
     Ok(())
-}
-
-fn replay_group(
-    loading: &mut Loading,
-    group: &Group,
-    file: &str,
-    offset_bytes: u64,
-) -> Result<(), StorageError> {
-    let corrupt = |detail: String| StorageError::corrupt(file, offset_bytes, detail);
-    loading.times.note(group.log_time, Versionstamp::new(group.index, 0));
-    let mut rest = group.payload.as_slice();
-    for place_in_group in 0..group.count {
-        let (record, behind) = record::decode(rest).map_err(|error| corrupt(error.to_string()))?;
-        rest = behind;
-        let place_in_group = u16::try_from(place_in_group)
-            .map_err(|_| corrupt("more commits than a group may have".into()))?;
-        replay_record(loading, &record, (group, place_in_group), (file, offset_bytes))?;
-    }
-    if !rest.is_empty() {
-        return Err(corrupt(format!("{} bytes behind the last commit of a group", rest.len())));
-    }
-    loading.forget_replaced(group);
-    Ok(())
-}
-
-pub(crate) fn replay_record(
-    loading: &mut Loading,
-    record: &record::Record,
-    (group, place_in_group): (&Group, u16),
-    (file, offset_bytes): (&str, u64),
-) -> Result<(), StorageError> {
-    let corrupt = |detail: String| StorageError::corrupt(file, offset_bytes, detail);
-    let place = Place {
-        stamp: Versionstamp::new(group.index, place_in_group),
-        log_time: group.log_time,
-        floor: Versionstamp::ZERO,
-        time_of: &|_| UnixMillis(0),
-    };
-    let token = record.token.as_ref().map(|(token, hash)| (token, *hash));
-    loop {
-        while !loading.ranges.has_room_for(1) {
-            loading.erase_some();
-        }
-        let (expiry, apart) = (&loading.expiry, &loading.apart);
-        let mut entries = Entries::new(&mut loading.map, &mut loading.ranges, expiry, apart);
-        let applied = apply::apply(&mut entries, token, &[], &record.mutations, place);
-        for erased in entries.into_erased() {
-            erased.settle(&mut loading.counts, loading.expiry.get_mut(), &mut loading.orphans);
-        }
-        match applied {
-            Ok(effects) if effects.repeated.is_some() => {
-                return Err(corrupt("a commit repeats a token".into()));
-            }
-            Ok(effects) => {
-                loading.counts.add(Counts::of(&effects));
-                loading.orphans.add(&effects, place.stamp.raw());
-                for (key, before, after) in effects.expiries {
-                    loading.expiry.get_mut().change(key, before, after);
-                }
-                return Ok(());
-            }
-            Err(Refusal::Error(error)) => {
-                return Err(corrupt(format!("a commit that was accepted is refused: {error}")));
-            }
-            Err(Refusal::NotResident { key, stamp }) => {
-                let value = loading
-                    .segments
-                    .iter()
-                    .rev()
-                    .find_map(|segment| match segment.get(&key, stamp) {
-                        Ok(Some(version)) if version.stamp == stamp => Some(Ok(version.value)),
-                        Ok(_) => None,
-                        Err(error) => Some(Err(error)),
-                    })
-                    .ok_or_else(|| corrupt("a value is in no segment".into()))??;
-                loading.map.make_resident(&key, stamp, &value);
-            }
-        }
-    }
 }
 
 fn assemble(

@@ -12,7 +12,8 @@ use crate::engine::EngineOptions;
 use crate::error::{Corruption, OpenError, StorageError};
 use crate::format::{DatabaseId, FileHeader, FileKind, HEADER_SIZE_BYTES};
 use crate::manifest::{self, Manifest};
-use crate::recovery::{self, LOCK, Loading};
+use crate::rebuild::{self, Loading};
+use crate::recovery::{self, LOCK};
 use crate::segment::{self, EntryKind, EntryVersion, Segment, SegmentEntry, SegmentMeta, SegmentWriter};
 use crate::verify::FilePlace;
 use crate::wal::log::{FileLog, LOG_DIR, LogFileEnd, LogPosition, log_path};
@@ -131,7 +132,7 @@ pub fn repair(from: &Env, into: &Env, options: &EngineOptions) -> Result<RepairR
                 let Some((record, behind)) = or_lost(decoded, lost)? else { break };
                 rest = behind;
                 let replayed =
-                    recovery::replay_record(&mut loading, &record, (group, place), (file, offset_bytes));
+                    rebuild::replay_record(&mut loading, &record, (group, place), (file, offset_bytes));
                 or_lost(replayed, lost)?;
             }
             loading.forget_replaced(group);
@@ -168,7 +169,7 @@ fn load(
             None => drop(newest.insert(entry.key.to_vec(), entry.to_version())),
         })?;
     }
-    let mut map = recovery::new_map(from)?;
+    let mut map = rebuild::new_map(from)?;
     let mut loader = map.bulk_loader();
     for (key, version) in newest.into_iter().filter(|(_, version)| version.kind == EntryKind::Value) {
         loader.push(

@@ -6,6 +6,7 @@
 use crate::engine::EngineOptions;
 use crate::error::OpenError;
 use crate::manifest::{self, Loaded, Manifest};
+use crate::rebuild::rebuild;
 use crate::recovery::{self, LOCK};
 use crate::segment::Segment;
 use crate::wal::log::{LogPosition, log_path};
@@ -59,7 +60,7 @@ pub fn verify_directory(env: &Env, options: &EngineOptions) -> Result<Report, Op
     for meta in &manifest.segments {
         Segment::open(&env.disk, manifest.database, meta)?.verify()?;
     }
-    let (counts, end) = recovery::rebuild(env, options, &manifest)?.finish();
+    let (counts, end) = rebuild(env, options, &manifest)?.finish();
     // Behind a clean end lies what a file that is written again held before.
     let is_clean = manifest.clean_end.map(LogPosition::from) == Some(end.position);
     let torn_tail = match end.unfinished {

@@ -1,9 +1,10 @@
 //! Readers at fixed stamps check what they see while the writer overwrites, deletes and reclaims.
 #![cfg(not(loom))]
 
+use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Barrier, Mutex};
 
 use orchard_map::{Content, HashPosition, MapReader, MapWriter, NewVersion};
 
@@ -229,4 +230,62 @@ fn keys_that_stay_are_always_found() {
         done.store(true, Ordering::Relaxed);
     });
     assert_eq!(writer.stats().entries, 500);
+}
+
+/// Threads that look for their keys before they have the writer, while others add, overwrite and remove around them.
+#[test]
+fn what_was_seen_ahead_is_checked() {
+    const WRITERS: u64 = 3;
+    const NAMES: u64 = 400;
+    let rounds = if cfg!(orchard_plain_alloc) { 4_000u64 } else { 30_000 };
+    let (writer, reader) = orchard_map::create();
+    // With the writer the newest stamp of each key, as it must be.
+    let writer = Mutex::new((writer, 0u64, BTreeMap::new()));
+    std::thread::scope(|scope| {
+        for index in 0..WRITERS {
+            let (reader, writer) = (reader.clone(), &writer);
+            scope.spawn(move || {
+                let mut random = index;
+                for _ in 0..rounds {
+                    random = random
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
+                    // Some names are overwritten again and again, others come and go: leaves split and are joined.
+                    let name = format!("name:{:03}:{}", (random >> 33) % NAMES, (random >> 50) % 7);
+                    let hint = reader.hint(name.as_bytes());
+                    let (writer, stamp, newest) = &mut *writer.lock().unwrap();
+                    *stamp += 1;
+                    let seen = newest.get(&name).copied();
+                    match seen {
+                        Some(seen) if random >> 60 == 0 => {
+                            // The only version it has, and so it goes.
+                            drop(hint);
+                            if writer.remove(name.as_bytes(), seen) {
+                                newest.remove(&name);
+                            }
+                        }
+                        _ => {
+                            let bytes = stamp.to_le_bytes();
+                            let (stamp, content) = (*stamp, Content::Value(&bytes));
+                            let is_put = writer.upsert_hinted(hint, |found| {
+                                assert_eq!(found.map(|found| found.stamp()), seen);
+                                Some(NewVersion { stamp, type_tag: 0, expires_at_ms: None, content })
+                            });
+                            assert!(is_put);
+                            newest.insert(name, stamp);
+                        }
+                    }
+                    writer.reclaim_lazily(*stamp, 8);
+                }
+            });
+        }
+    });
+    let (writer, stamp, newest) = writer.into_inner().unwrap();
+    let mut found = Vec::new();
+    reader.pin().scan(Bound::Unbounded, Bound::Unbounded, false, stamp, |version| {
+        found.push((String::from_utf8_lossy(version.key()).into_owned(), version.stamp()));
+        ControlFlow::Continue(())
+    });
+    assert_eq!(found, newest.into_iter().collect::<Vec<_>>());
+    assert_eq!(writer.stats().entries, found.len() as u64);
 }

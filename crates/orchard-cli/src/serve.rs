@@ -90,6 +90,10 @@ async fn serve(db: Db, options: ServerOptions, flags: ServerFlags, level: LevelH
         terminate: signal(SignalKind::terminate()).map_err(failed)?,
         interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
     };
+    // A write past a limit on file sizes (`ulimit -f`) ends the process unless somebody listens; then it is an error of the disk
+    // like others, and reads go on.
+    let _beyond_file_size =
+        signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map_err(failed)?;
     let token = options.access_token.clone();
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {

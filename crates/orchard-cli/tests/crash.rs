@@ -9,6 +9,7 @@ use common::{Scratch, Server, run};
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::mpsc;
 
 const WRITERS: usize = 8;
@@ -116,4 +117,37 @@ fn every_acknowledged_write_survives_sigkill() {
     }
     let checked = run(["check", "--data", data.to_str().expect("UTF-8")]).fine();
     assert!(checked.contains("no damage"), "{checked}");
+}
+
+/// `ulimit -f`: a file that may not grow is an error of the disk, not the end of the process.
+#[test]
+fn a_limit_on_file_sizes_leaves_what_was_acknowledged_readable() {
+    let scratch = Scratch::new();
+    let data = scratch.path("data");
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        r#"ulimit -f 4096; exec "$0" "$@""#,
+        env!("CARGO_BIN_EXE_orchard"),
+        "serve",
+        "--data",
+    ]);
+    let server = Server::start_with(command.arg(&data));
+    let value = "x".repeat(1 << 20);
+    let put = |number: usize| {
+        let length = value.len();
+        let head = format!("PUT /v1/kv/big/{number} HTTP/1.1\r\nHost: {}", server.address);
+        server.ask(&format!("{head}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{value}"))
+    };
+    // 4 MiB at most in one file, in the larger unit that shells have.
+    let refused = (0..20).find(|&number| put(number).is_ok_and(|reply| reply.status >= 500));
+    let refused = refused.expect("a file cannot hold so much");
+    for number in 0..refused {
+        assert!(server.get(&format!("/v1/kv/big/{number}")).is(200, &value), "{number} of {refused}");
+    }
+    server.kill();
+    let server = Server::start(&data);
+    for number in 0..refused {
+        assert!(server.get(&format!("/v1/kv/big/{number}")).is(200, &value), "{number} of {refused}");
+    }
 }

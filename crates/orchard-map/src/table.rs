@@ -145,19 +145,6 @@ impl<'a> Table<'a> {
         if line + 1 == self.lines() { 0 } else { line + 1 }
     }
 
-    #[inline(always)]
-    fn find(self, hash: u64, key: &[u8]) -> Option<(&'a AtomicU64, Version<'a>)> {
-        if self.is_empty() {
-            return None;
-        }
-        if let Some((slot, version)) = self.first_match(hash)
-            && same_key(version.key(), key)
-        {
-            return Some((slot, version));
-        }
-        self.search(hash, key)
-    }
-
     /// The first match in the home line of a table that is not empty, whatever its key. Nearly every hit is that, so it alone
     /// stands where a look-up is called: the fewer instructions lie between two look-ups, the more of the next one's
     /// cache misses overlap with this one's.
@@ -186,7 +173,7 @@ impl<'a> Table<'a> {
         Some(unsafe { Version::from_word(word) })
     }
 
-    /// `find` line by line.
+    /// Looks line by line.
     #[inline(never)]
     fn search(self, hash: u64, key: &[u8]) -> Option<(&'a AtomicU64, Version<'a>)> {
         let mut home = self.home(hash);
@@ -306,9 +293,8 @@ impl Directory {
     /// is the writer and does not retire.
     #[inline(always)]
     pub(crate) unsafe fn find<'a>(&self, hash: u64, key: &[u8]) -> Option<(&'a AtomicU64, Version<'a>)> {
-        let entry = self.entry(hash).load(Ordering::Acquire);
-        // SAFETY: the table was linked a moment ago, and the caller keeps it allocated.
-        unsafe { Table::from_entry(entry) }.find(hash, key)
+        // SAFETY: the caller's promise.
+        unsafe { self.guess(hash) }.confirm(hash, key)
     }
 
     /// The first half of `find`: where the key most likely is. Begins to bring in the record there.
@@ -318,7 +304,7 @@ impl Directory {
     #[inline(always)]
     pub(crate) unsafe fn guess<'a>(&self, hash: u64) -> Guess<'a> {
         let entry = self.entry(hash).load(Ordering::Acquire);
-        // SAFETY: as in `find`.
+        // SAFETY: the table was linked a moment ago, and the caller keeps it allocated.
         let table = unsafe { Table::from_entry(entry) };
         let first = if table.is_empty() { None } else { table.first_match(hash) };
         if let Some((_, version)) = first {
@@ -347,7 +333,7 @@ impl Directory {
         };
         let hash = self.hasher.hash_halves(halves);
         let entry = self.entry(hash).load(Ordering::Acquire);
-        // SAFETY: as in `find`.
+        // SAFETY: as in `guess`.
         let table: Table<'a> = unsafe { Table::from_entry(entry) };
         if table.is_empty() {
             return None;
@@ -382,7 +368,7 @@ impl Directory {
     #[inline(always)]
     pub(crate) unsafe fn prefetch_record(&self, hash: u64) {
         let entry = self.entry(hash).load(Ordering::Acquire);
-        // SAFETY: as in `find`.
+        // SAFETY: as in `guess`.
         let table = unsafe { Table::from_entry(entry) };
         if table.is_empty() {
             return;

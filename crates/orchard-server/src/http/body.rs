@@ -14,12 +14,14 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::error::Elapsed;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Bodies up to this size take no part of the shared memory budget.
 const SMALL_BODY_BYTES: usize = 64 * 1024;
-/// How much of a refused body is read so that the client gets to see the reply.
+/// How much of a refused body is read behind the reply, so that the client gets to see that.
 const DISCARD_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long that goes on once the server stops, at most.
+const DISCARD_AT_STOP: Duration = Duration::from_secs(1);
 /// Longest line of a streamed body: the largest value in base64 or escapes, and its key.
 pub(super) const LINE_SIZE_BYTES_MAX: usize = 2 * limits::VALUE_SIZE_BYTES_MAX + 128 * 1024;
 
@@ -71,8 +73,8 @@ impl Incoming {
         match within(options.body_timeout, read).await {
             Ok(Ok(whole)) => Ok(whole),
             Ok(Err(problem)) => {
-                if problem.kind == Kind::LimitExceeded && self.is_on_its_way {
-                    let _ = timeout(options.body_timeout, self.discard(session)).await;
+                if problem.kind == Kind::LimitExceeded {
+                    self.discard(session);
                 }
                 Err(problem)
             }
@@ -95,7 +97,7 @@ impl Incoming {
             _ => None,
         };
         let mut bytes = Vec::with_capacity(expected.unwrap_or(0));
-        while let Some(piece) = self.piece(session).await? {
+        while let Some(piece) = self.piece(session.server().options.stall_timeout).await? {
             LimitError::check(name, limit, bytes.len().saturating_add(piece.len()))?;
             if permit.is_none() && bytes.len() + piece.len() > SMALL_BODY_BYTES {
                 permit = budget(session, limit).await;
@@ -106,9 +108,9 @@ impl Incoming {
     }
 
     /// The next piece, `None` at the end.
-    async fn piece(&mut self, session: &Session) -> Result<Option<Bytes>, Problem> {
+    async fn piece(&mut self, stall_timeout: Duration) -> Result<Option<Bytes>, Problem> {
         loop {
-            let frame = within(session.server().options.stall_timeout, self.body.frame()).await;
+            let frame = within(stall_timeout, self.body.frame()).await;
             match frame.map_err(|_| too_slow())? {
                 None => return Ok(None),
                 Some(Ok(frame)) => {
@@ -126,15 +128,36 @@ impl Incoming {
         }
     }
 
-    /// Reads the rest and forgets it.
-    async fn discard(&mut self, session: &Session) {
-        let mut left = DISCARD_BYTES_MAX;
-        while let Ok(Some(piece)) = self.piece(session).await {
-            match left.checked_sub(piece.len()) {
-                Some(less) => left = less,
-                None => return,
-            }
+    /// Reads the rest and forgets it, behind the reply that is given meanwhile: a connection that is closed under a client
+    /// that still sends takes the reply back. A client that sends all that it announced may go on with its connection.
+    fn discard(mut self, session: &Session) {
+        if !self.is_on_its_way {
+            return;
         }
+        let options = &session.server().options;
+        let (stall_timeout, body_timeout) = (options.stall_timeout, options.body_timeout);
+        let mut stopped = session.stopped();
+        // Ends with its connection, too: then there are no more pieces.
+        tokio::spawn(async move {
+            let rest = async {
+                let mut left = DISCARD_BYTES_MAX;
+                while let Ok(Some(piece)) = self.piece(stall_timeout).await {
+                    match left.checked_sub(piece.len()) {
+                        Some(less) => left = less,
+                        None => return,
+                    }
+                }
+            };
+            let stop = async {
+                // A sender that is gone has stopped, too.
+                let _ = stopped.wait_for(|stopped| *stopped).await;
+                sleep(DISCARD_AT_STOP).await;
+            };
+            tokio::select! {
+                _ = timeout(body_timeout, rest) => {}
+                () = stop => {}
+            }
+        });
     }
 }
 
@@ -236,7 +259,7 @@ impl LineReader {
             self.buffer.clear();
             self.scanned = 0;
         }
-        match self.body.piece(session).await? {
+        match self.body.piece(session.server().options.stall_timeout).await? {
             Some(piece) => {
                 if self.permit.is_none() && self.buffer.len() + piece.len() > SMALL_BODY_BYTES {
                     self.permit = budget(session, LINE_SIZE_BYTES_MAX).await;
@@ -248,10 +271,10 @@ impl LineReader {
         Ok(true)
     }
 
-    /// Reads what is left and forgets it, so that the client gets to see a reply that came early.
-    pub(super) async fn discard(mut self, session: &Session) {
-        if !self.has_ended && self.body.is_on_its_way {
-            let _ = timeout(session.server().options.body_timeout, self.body.discard(session)).await;
+    /// Reads what is left and forgets it, behind a reply that comes early.
+    pub(super) fn discard(self, session: &Session) {
+        if !self.has_ended {
+            self.body.discard(session);
         }
     }
 }

@@ -66,7 +66,7 @@ pub(super) async fn handle(
     }
     if let Err(problem) = outcome {
         let line = reader.lines();
-        reader.discard(session).await;
+        reader.discard(session);
         return Err(problem.with("written", bulk.written).with("line", line));
     }
     let mut body = json!({ "written": bulk.written });

@@ -33,10 +33,15 @@ impl Session {
         *self.stopped.borrow()
     }
 
+    /// Becomes true when the server stops.
+    pub(crate) fn stopped(&self) -> watch::Receiver<bool> {
+        self.stopped.clone()
+    }
+
     /// Ready when the server stops.
     pub(crate) async fn stopping(&self) {
         // A sender that is gone has stopped, too.
-        let _ = self.stopped.clone().wait_for(|stopped| *stopped).await;
+        let _ = self.stopped().wait_for(|stopped| *stopped).await;
     }
 
     /// The database that a read names; an empty one if there is none of this name.

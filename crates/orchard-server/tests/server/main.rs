@@ -35,4 +35,5 @@ mod redis_keys;
 mod redis_server;
 mod redis_strings;
 mod redis_tracking;
+mod refusals;
 mod trust;

@@ -4,9 +4,11 @@
 //!   its own commit may be told.
 //! - A get sees the writes that stand before it in its batch.
 //! - Operations are read, and results written, in constant memory: what is in flight is bounded in number and bytes.
+//! - While commits wait for memory nothing more is read of the body.
 
 use crate::http::body::{Incoming, Line, LineReader, work};
 use crate::http::commit::BODY_SIZE_BYTES_MAX;
+use crate::http::session::frees;
 use crate::http::stream::{PieceSender, Produced};
 use crate::http::{Body, Session, collections, reply};
 use bytes::Bytes;
@@ -193,22 +195,30 @@ impl<'a> Flight<'a> {
                     Err(problem) => batch_json::write_problem(out, problem),
                 })
             }
-            Ok(BatchOperation::Write(key, operation)) => match self.batch.submit(key.clone(), operation) {
-                Ok((pending, bytes)) => {
-                    let key = key.into_bytes();
-                    *self.keys.entry(key.clone()).or_default() += 1;
-                    Slot::Written(pending, key, bytes)
+            Ok(BatchOperation::Write(key, operation)) => {
+                if !frees(&operation) {
+                    self.room().await?;
                 }
-                Err(problem) => done(|out| batch_json::write_problem(out, &problem)),
-            },
-            Ok(BatchOperation::Step(key, step)) => match self.batch.step(key.clone(), step).await {
-                Ok((pending, verb, stepped)) => {
-                    let key = key.into_bytes();
-                    *self.keys.entry(key.clone()).or_default() += 1;
-                    Slot::Stepped(pending, key, verb, stepped)
+                match self.batch.submit(key.clone(), operation) {
+                    Ok((pending, bytes)) => {
+                        let key = key.into_bytes();
+                        *self.keys.entry(key.clone()).or_default() += 1;
+                        Slot::Written(pending, key, bytes)
+                    }
+                    Err(problem) => done(|out| batch_json::write_problem(out, &problem)),
                 }
-                Err(problem) => done(|out| batch_json::write_problem(out, &problem)),
-            },
+            }
+            Ok(BatchOperation::Step(key, step)) => {
+                self.room().await?;
+                match self.batch.step(key.clone(), step).await {
+                    Ok((pending, verb, stepped)) => {
+                        let key = key.into_bytes();
+                        *self.keys.entry(key.clone()).or_default() += 1;
+                        Slot::Stepped(pending, key, verb, stepped)
+                    }
+                    Err(problem) => done(|out| batch_json::write_problem(out, &problem)),
+                }
+            }
         };
         self.bytes += slot.bytes();
         self.slots.push_back(slot);
@@ -216,6 +226,19 @@ impl<'a> Flight<'a> {
             self.settle(IN_FLIGHT_MAX / 2).await?;
         } else if self.slots.len().is_multiple_of(TURN_OPERATIONS) {
             tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// Waits until no commit waits for memory, with nothing in flight: what is there of results the client gets before.
+    async fn room(&mut self) -> Result<(), Problem> {
+        let batch = self.batch;
+        if batch.session.lacks_room() {
+            self.settle(0).await?;
+            if batch.lines {
+                self.send().await?;
+            }
+            batch.session.room().await;
         }
         Ok(())
     }

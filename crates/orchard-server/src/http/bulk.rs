@@ -1,7 +1,7 @@
 //! `PUT /v1/kv` with `application/x-ndjson`: many entries, one a line, as a list or an export gives them.
 //!
 //! Written in commits of many lines, one behind the other without waiting: fast, and not one atomic change. The reply
-//! says how many lines were written; after an error, how many before it.
+//! says how many lines were written; after an error, how many before it. While commits wait for memory no more is read.
 
 use crate::http::body::{Incoming, Line, LineReader, work};
 use crate::http::{Body, Session, reply};
@@ -107,7 +107,7 @@ impl Bulk<'_> {
         self.commit_bytes += single.size_bytes();
         self.commit.mutations.extend(single.mutations);
         if self.commit.mutations.len() >= COMMIT_LINES_MAX || self.commit_bytes >= COMMIT_BYTES_MAX {
-            self.submit();
+            self.submit().await;
         }
         while self.in_flight.len() > IN_FLIGHT_MAX {
             self.settle_one().await?;
@@ -117,7 +117,8 @@ impl Bulk<'_> {
 
     /// Writes a piece of a collection, in a commit of its own behind what came before.
     async fn put_piece(&mut self, piece: Piece) -> Result<(), Problem> {
-        self.submit();
+        self.submit().await;
+        self.session.room().await;
         let (space, db, durability) = (self.space, self.session.server().db.clone(), self.durability);
         let Piece { key, offset, elements, expiry, .. } = piece;
         let write = move || {
@@ -140,11 +141,12 @@ impl Bulk<'_> {
         Ok(())
     }
 
-    fn submit(&mut self) {
+    async fn submit(&mut self) {
         let commit = std::mem::take(&mut self.commit);
         self.commit_bytes = 0;
         let lines = commit.mutations.len() as u64;
         if lines > 0 {
+            self.session.room().await;
             let pending = self.session.server().db.submit(&commit, self.durability);
             self.in_flight.push_back((pending, lines));
         }
@@ -162,7 +164,7 @@ impl Bulk<'_> {
     /// Writes what is left and waits for all of it. Lines behind a commit that failed may be written, too; those that
     /// are counted are.
     async fn finish(&mut self) -> Result<(), Problem> {
-        self.submit();
+        self.submit().await;
         while !self.in_flight.is_empty() {
             self.settle_one().await?;
         }

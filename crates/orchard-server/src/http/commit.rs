@@ -69,6 +69,7 @@ async fn stepped(
     let expected = commit_steps::expected(&request.steps);
     let commit = Arc::new(request.stepped_in(space)?);
     session.settle().await?;
+    session.room().await;
     let database = session.server().db.clone();
     let run = {
         let commit = commit.clone();

@@ -33,6 +33,7 @@ pub(super) async fn change(
     parameters.finish()?;
     let space = session.space_for_write(db.as_deref())?;
     session.settle().await?;
+    session.room().await;
     let database = session.server().db.clone();
     let run = move || {
         let (outcome, pending) = database.exclusive(|tx| {

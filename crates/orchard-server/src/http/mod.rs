@@ -25,6 +25,8 @@ mod routes;
 mod session;
 mod status;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use session::Session;
 pub(crate) use stream::{Body, Produced};

@@ -66,6 +66,7 @@ pub(super) async fn handle(
     };
     let space = session.space_for_write(db.as_deref())?;
     session.settle().await?;
+    session.room().await;
     let (outcome, pending) = session.server().db.exclusive(|tx| {
         let outcome = (|| {
             let entry = tx.entry_in(space, key).map_err(Problem::from)?;

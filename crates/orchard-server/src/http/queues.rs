@@ -78,6 +78,7 @@ pub(super) async fn lease(
     let all = KeyRange::prefix(&tuple::name(queue.name().as_bytes())?);
     let mut watcher = None;
     loop {
+        session.room().await;
         let messages = queue.lease(request.max, request.visibility)?.await?;
         let now = Instant::now();
         if !messages.is_empty() || now >= end || session.is_stopping() {
@@ -109,7 +110,9 @@ pub(super) async fn ack(
     body: Incoming,
 ) -> Result<Response<Body>, Problem> {
     let body = body_of(session, parts, body, "an ack").await?;
-    match queue_json::parse_ids(&body)? {
+    let request = queue_json::parse_ids(&body)?;
+    session.room().await;
+    match request {
         (ids, None) => done(queue(session, encoded)?.ack(&ids)?.await?),
         (_, Some(DurationMs(_))) => Err(Problem::new(Kind::BadJson, "an ack has no delay")),
     }
@@ -124,6 +127,7 @@ pub(super) async fn nack(
 ) -> Result<Response<Body>, Problem> {
     let body = body_of(session, parts, body, "a nack").await?;
     let (ids, delay) = queue_json::parse_ids(&body)?;
+    session.room().await;
     done(queue(session, encoded)?.nack(&ids, delay)?.await?)
 }
 
@@ -176,7 +180,9 @@ pub(super) async fn bury(
 ) -> Result<Response<Body>, Problem> {
     let body = body_of(session, parts, body, "a list of ids").await?;
     let queue = queue(session, encoded)?;
-    match queue_json::parse_dead(&body)? {
+    let request = queue_json::parse_dead(&body)?;
+    session.room().await;
+    match request {
         DeadRequest::Requeue(ids) => done(queue.requeue(&ids)?.await?),
         DeadRequest::Purge(ids) => done(queue.purge(&ids)?.await?),
     }

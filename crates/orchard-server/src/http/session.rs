@@ -2,14 +2,17 @@
 
 use crate::Server;
 use orchard_wire::Problem;
-use orcharddb::{
-    Commit, CommitError, Committed, Durability, Mutation, Operation, Pending, SpaceId, Versionstamp,
-};
+use orcharddb::{Commit, CommitError, Committed, Durability, Operation, Pending, SpaceId, Versionstamp};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use tokio::sync::watch;
+
+/// Whether an operation only frees memory: it is not kept waiting for any.
+pub(crate) fn frees(operation: &Operation) -> bool {
+    matches!(operation, Operation::Delete | Operation::DeleteRange { .. })
+}
 
 /// One connection.
 pub(crate) struct Session {
@@ -63,13 +66,23 @@ impl Session {
         commit: &Commit,
         durability: Option<Durability>,
     ) -> Result<Committed, CommitError> {
-        let frees = |mutation: &Mutation| {
-            matches!(mutation.operation, Operation::Delete | Operation::DeleteRange { .. })
-        };
-        if self.server.aside.is_waiting() && !commit.mutations.iter().all(frees) {
-            self.server.aside.over().await;
+        if !commit.mutations.iter().all(|mutation| frees(&mutation.operation)) {
+            self.room().await;
         }
         self.acknowledged(self.server.db.submit(commit, durability)).await
+    }
+
+    /// Whether a commit waits for memory now.
+    pub(crate) fn lacks_room(&self) -> bool {
+        self.server.aside.is_waiting()
+    }
+
+    /// Ready once no commit waits for memory. Whoever writes next waits here, as a task: to wait as that commit does takes
+    /// a thread. What [`frees`] some goes on.
+    pub(crate) async fn room(&self) {
+        if self.lacks_room() {
+            self.server.aside.over().await;
+        }
     }
 
     /// Waits for the acknowledgement of a commit that was submitted before.

@@ -49,7 +49,8 @@ pub fn run(args: &WatchArgs) -> Result<()> {
             Ok(()) => {}
             Err(Stop::Broken(why)) if reached => {
                 let _ = writeln!(io::stderr(), "orchard: {why}; trying again");
-                target.runtime().block_on(tokio::time::sleep(RETRY));
+                // A sleep begins within the runtime.
+                target.runtime().block_on(async { tokio::time::sleep(RETRY).await });
             }
             Err(Stop::Broken(why)) => return Err(CliError::failure(why)),
             Err(Stop::Output(error) | Stop::Failed(error)) => return Err(error),

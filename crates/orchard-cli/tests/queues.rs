@@ -73,6 +73,30 @@ fn commits_are_watched_and_watching_goes_on_where_it_ended() {
 }
 
 #[test]
+fn watching_goes_on_when_the_server_comes_back() {
+    let scratch = Scratch::new();
+    let server = Server::start(&scratch.path("served"));
+    let (url, address) = (server.url(), server.address.clone());
+    let put = |key: &str| run(["put", key, "x", "--url", &url]).fine().trim_end().to_owned();
+    let first = put("first");
+    let mut command = orchard();
+    command.args(["watch", "--url", &url, "--from", "oldest", "--limit", "2"]);
+    let mut watch = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
+    let mut told = BufReader::new(watch.stderr.take().expect("piped")).lines();
+    let mut line = || lines.next().expect("a line").expect("readable");
+    assert!(line().contains(&first));
+    assert_eq!(server.stop(), Some(0));
+    assert!(told.next().expect("a line").expect("readable").starts_with("watching "));
+    assert!(told.next().expect("a line").expect("readable").ends_with("trying again"));
+    let data = scratch.at("served");
+    let _server = Server::start_with(orchard().args(["serve", "--data", &data, "--listen", &address]));
+    let second = put("second");
+    assert!(line().contains(&second), "and nothing is told twice");
+    assert!(watch.wait().expect("it ends").success());
+}
+
+#[test]
 fn databases_come_and_go() {
     let scratch = Scratch::new();
     let server = Server::start(&scratch.path("served"));

@@ -9,7 +9,7 @@ use orchard_wire::element_json::{self, Shape, Verb};
 use orcharddb::collection::{
     Elements, Field, Found, Look, Member, Scored, ScoredMember, Step, Stepped, ZPage,
 };
-use orcharddb::{Expiry, IntoKey, Key, LimitError, Value, limits, tuple};
+use orcharddb::{Expiry, IntoKey, Key, LimitError, Value, limits};
 use std::ops::Bound;
 
 /// A collection of one kind at a key.
@@ -56,7 +56,7 @@ impl Collection {
             Backend::Remote(remote) => {
                 let (verb, body) = element_json::render_step(&step);
                 let mut query = remote.query();
-                query.add("key", &tuple::key_to_json(&self.key).to_string());
+                query.add_key("key", &self.key);
                 if let (Verb::Append | Verb::Prepend, Step::Append(values) | Step::Prepend(values)) =
                     (verb, &step)
                 {
@@ -108,7 +108,7 @@ impl crate::remote::Remote {
         at: Option<orcharddb::Versionstamp>,
     ) -> Result<Found, ClientError> {
         let mut query = self.query();
-        query.add("key", &tuple::key_to_json(key).to_string());
+        query.add_key("key", key);
         element_json::render_look(look).into_iter().for_each(|pair| query.add_encoded(pair));
         if let Some(at) = at {
             query.add("at", &at.to_string());

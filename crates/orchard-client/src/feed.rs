@@ -11,7 +11,6 @@ use hyper::{Method, StatusCode};
 use orchard_wire::{commit_json, range, rfc3339};
 use orcharddb::{
     ChangesStream, FeedCommit, FeedEvent, FeedFilter, FeedStart, Key, KeyRange, Operation, Versionstamp,
-    tuple,
 };
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
@@ -45,10 +44,10 @@ impl FeedKeys {
     /// The same as parameters.
     pub(crate) fn add_to(&self, query: &mut Query) {
         for key in &self.keys {
-            query.add("key", &tuple::key_to_json(key).to_string());
+            query.add_key("key", key);
         }
         for prefix in &self.prefixes {
-            query.add("prefix", &tuple::key_to_json(prefix).to_string());
+            query.add_key("prefix", prefix);
         }
     }
 }

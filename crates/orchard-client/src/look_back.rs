@@ -11,7 +11,6 @@ use orchard_wire::{Kind, entry_json};
 use orcharddb::collection::{Found, Look};
 use orcharddb::{
     Entry, IntoKey, KeptVersion, KeyRange, LimitError, ScanOptions, Snapshot, SpaceId, Versionstamp, limits,
-    tuple,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -64,7 +63,7 @@ impl Client {
             }
             Backend::Remote(remote) => {
                 let mut query = remote.query();
-                query.add("key", &tuple::key_to_json(&key).to_string());
+                query.add_key("key", &key);
                 query.add("limit", &limit.to_string());
                 let body = remote.http.ask(Method::GET, &query.path("/v1/history"), Bytes::new()).await?;
                 let json: HistoryJson =

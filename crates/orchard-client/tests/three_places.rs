@@ -28,6 +28,28 @@ async fn fill(db: &Client) -> Result<(), ClientError> {
 }
 
 #[tokio::test]
+async fn the_longest_keys_are_written_read_and_listed() {
+    everywhere(async |db| {
+        for part in [
+            KeyPart::String("\u{1}".repeat(2_000)),
+            KeyPart::String("é".repeat(1_000)),
+            KeyPart::Bytes(vec![255; 2_000]),
+        ] {
+            let key = [part].into_key()?;
+            let end = [key.as_ref(), b"\0"].concat();
+            db.put(key.clone(), 1_i64).await?;
+            assert_eq!(db.get(key.clone()).await?.map(|entry| entry.key), Some(key.clone()));
+            let range = KeyRange { start: key.clone().into_bytes(), end: Some(end.into()) };
+            assert_eq!(db.count(&range).await?.entries, 1);
+            let mut entries = db.scan(range, ScanOptions::default()).await?;
+            assert_eq!(entries.next().await?.map(|entry| entry.key), Some(key));
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn entries_are_written_read_and_deleted() {
     everywhere(async |db| {
         assert_eq!(db.get("apple").await?, None);

@@ -25,6 +25,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use orcharddb::{Value, ValueType};
 
+/// A shorter text is written as it is, whatever is in it.
+const ESCAPED_TEXT_BYTES_MIN: usize = 1_024;
+
 /// Appends the JSON form of `value`, on one line.
 pub fn write(out: &mut Vec<u8>, value: &Value) {
     if !write_known(out, value) {
@@ -32,13 +35,27 @@ pub fn write(out: &mut Vec<u8>, value: &Value) {
     }
 }
 
-/// As [`write`], but JavaScript values as their own bytes, which a rendering as JSON may not give back: with the type beside
-/// it, [`parse_as`] reads the very value.
+/// As [`write`], but JavaScript values as their own bytes, which a rendering as JSON may not give back, and so is a text that
+/// escapes would make more than twice as long: with the type beside it, [`parse_as`] reads the very value.
 pub fn write_own(out: &mut Vec<u8>, value: &Value) {
     match value.value_type {
         ValueType::V8 => write_tag(out, "$bytes", &BASE64.encode(&value.data)),
+        ValueType::Text if is_mostly_escapes(&value.data) => {
+            write_tag(out, "$bytes", &BASE64.encode(&value.data));
+        }
         _ => write(out, value),
     }
+}
+
+/// Whether a long text is more than twice as long as a JSON string. Bodies and lines that hold the largest value have room for
+/// twice its bytes, not for six times (`\u0000`).
+fn is_mostly_escapes(text: &[u8]) -> bool {
+    let added = |byte: &u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    text.len() >= ESCAPED_TEXT_BYTES_MIN && text.iter().map(added).sum::<usize>() > text.len()
 }
 
 /// In which form values are written.
@@ -199,8 +216,11 @@ pub fn parse_as(text: &[u8], value_type: Option<ValueType>) -> Result<Value, Pro
         _ if wanted == found => Some(value),
         ValueType::Float => value.as_int().map(|number| Value::from(number as f64)),
         ValueType::U64 => value.as_int().and_then(|number| u64::try_from(number).ok()).map(Value::u64),
-        // Types whose form is theirs alone travel as their bytes.
+        // What has no short form of its own travels as its bytes.
         ValueType::V8 if found == ValueType::Bytes => Some(Value::new(ValueType::V8, value.data)),
+        ValueType::Text if found == ValueType::Bytes && std::str::from_utf8(&value.data).is_ok() => {
+            Some(Value::new(ValueType::Text, value.data))
+        }
         _ => None,
     };
     converted.ok_or_else(|| bad(format!("the value is {found}, its type says {wanted}")))
@@ -349,6 +369,23 @@ mod tests {
             as_type(r#"{"$bytes":"/w8="}"#, ValueType::V8),
             Some(Value::new(ValueType::V8, vec![255, 15]))
         );
+    }
+
+    #[test]
+    fn a_long_text_of_escapes_travels_as_its_bytes() {
+        let own = |value: &Value| {
+            let mut out = Vec::new();
+            write_own(&mut out, value);
+            out
+        };
+        for text in ["\0".repeat(100_000), "\u{1b}é\n".repeat(50_000), "\"\\".repeat(50_000)] {
+            let value = Value::from(text);
+            let written = own(&value);
+            assert!(written.len() <= 2 * value.data.len() + 64, "{} bytes", written.len());
+            assert_eq!(parse_as(&written, Some(ValueType::Text)), Ok(value));
+        }
+        assert_eq!(own(&Value::from("\0")), br#""\u0000""#);
+        assert!(parse_as(br#"{"$bytes":"/w=="}"#, Some(ValueType::Text)).is_err(), "not UTF-8");
     }
 
     #[test]

@@ -51,6 +51,13 @@ impl Http {
             return Err(wrong("the URL of a server has no query"));
         }
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("there is no host"))?;
+        let port = match port_of(&uri, host) {
+            "" => PORT_DEFAULT,
+            // Another port than the one that was meant may have a server, too.
+            text => text
+                .parse()
+                .map_err(|_| wrong(&format!("the port is {text}, over the limit of {}", u16::MAX)))?,
+        };
         let token = match token {
             Some(token) => {
                 let value = HeaderValue::from_str(&format!("Bearer {token}"));
@@ -61,7 +68,7 @@ impl Http {
             None => None,
         };
         Ok(Http {
-            authority: format!("{host}:{}", uri.port_u16().unwrap_or(PORT_DEFAULT)),
+            authority: format!("{host}:{port}"),
             base_path: uri.path().trim_end_matches('/').to_owned(),
             token,
             idle: Mutex::default(),
@@ -212,6 +219,13 @@ impl Http {
             _ => self.unreachable(format_args!("the answer is {status}")),
         }
     }
+}
+
+/// What stands behind the colon that follows the host.
+fn port_of<'a>(uri: &'a Uri, host: &str) -> &'a str {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    place.strip_prefix(host).and_then(|rest| rest.strip_prefix(':')).unwrap_or_default()
 }
 
 impl fmt::Display for Http {

@@ -33,6 +33,10 @@ pub(crate) struct Remote {
     db: Option<String>,
 }
 
+/// A longer parameter that names a key is its bytes in base64: of two keys of the largest size and what else a list says the
+/// request line has room.
+const KEY_PARAMETER_BYTES_MAX: usize = 2_048;
+
 /// Parameters of a request.
 pub(crate) struct Query(Vec<String>);
 
@@ -46,12 +50,24 @@ impl Query {
         self.0.push(pair);
     }
 
+    /// A key. One that JSON and percents would make too long for a request line goes as its bytes.
+    pub(crate) fn add_key(&mut self, name: &str, key: &[u8]) {
+        let json = percent::encode(tuple::key_to_json(key).to_string().as_bytes());
+        if json.len() <= KEY_PARAMETER_BYTES_MAX {
+            self.0.push(format!("{name}={json}"));
+        } else {
+            let raw = percent::encode(tuple::raw_key_to_json(key).to_string().as_bytes());
+            // A slash may stand in a query as it is.
+            self.0.push(format!("{name}={}", raw.replace("%2F", "/")));
+        }
+    }
+
     fn add_range(&mut self, range: &KeyRange) {
         if !range.start.is_empty() {
-            self.add("start", &tuple::key_to_json(&range.start).to_string());
+            self.add_key("start", &range.start);
         }
         if let Some(end) = &range.end {
-            self.add("end", &tuple::key_to_json(end).to_string());
+            self.add_key("end", end);
         }
     }
 
@@ -79,7 +95,7 @@ impl Remote {
         at: Option<Versionstamp>,
     ) -> Result<Option<Entry>, ClientError> {
         let mut query = self.query();
-        query.add("key", &tuple::key_to_json(key).to_string());
+        query.add_key("key", key);
         if let Some(at) = at {
             query.add("at", &at.to_string());
         }

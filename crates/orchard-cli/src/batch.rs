@@ -10,8 +10,8 @@ use orchard_wire::batch_json;
 use orchard_wire::element_json::Verb;
 use orchard_wire::value_json::Form;
 use orchard_wire::{Kind, Problem};
-use orcharddb::limits;
-use std::io::{self, BufRead as _, Read as _, Write as _};
+use orcharddb::{LimitError, limits};
+use std::io::{self, Write as _};
 
 /// Operations sent at once.
 const PIECE_OPERATIONS_MAX: usize = 1_000;
@@ -30,17 +30,16 @@ pub fn run(args: &BatchArgs) -> Result<bool> {
     let mut input = files::open_input(&args.file).map_err(CliError::io(&name))?.reader;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut fine = true;
+    let mut line = Vec::new();
     let mut piece = Vec::new();
     let mut piece_bytes = 0;
     loop {
-        let mut line = Vec::new();
-        let limit = LINE_SIZE_BYTES_MAX as u64 + 1;
-        input.by_ref().take(limit).read_until(b'\n', &mut line).map_err(CliError::io(&name))?;
-        let is_end = line.is_empty();
-        if line.len() > LINE_SIZE_BYTES_MAX {
-            return Err(CliError::failure(format!("{name}: a line is over {LINE_SIZE_BYTES_MAX} bytes")));
-        }
-        if !line.trim_ascii().is_empty() {
+        let length =
+            files::read_line(&mut input, &mut line, LINE_SIZE_BYTES_MAX).map_err(CliError::io(&name))?;
+        let is_end = length == 0;
+        if let Err(error) = LimitError::check("line_size_bytes", LINE_SIZE_BYTES_MAX, length) {
+            piece.push(Err(error.into()));
+        } else if !line.trim_ascii().is_empty() {
             piece_bytes += line.len();
             piece.push(batch_json::parse_operation(line.trim_ascii()));
         }

@@ -14,7 +14,10 @@ use std::path::PathBuf;
 /// # Errors
 /// Exit code 5 and the file and offset of the damage, 6 for a newer format, 4 for a locked directory.
 pub fn run(args: &CheckArgs) -> Result<()> {
-    let data = args.data.clone().or_else(|| process_environment("ORCHARD_DATA").map(PathBuf::from));
+    let data = match &args.data {
+        Some(data) => Some(data.clone()),
+        None => process_environment("ORCHARD_DATA")?.map(PathBuf::from),
+    };
     let data = data.unwrap_or_else(|| PathBuf::from("./orchard-data"));
     check_directory(&data, false)?;
     let report = orcharddb::verify_directory(&data).map_err(opening(&data))?;

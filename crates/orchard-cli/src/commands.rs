@@ -10,7 +10,7 @@ use crate::{files, keys, prefixes, stats};
 use orchard_client::{Moment, Window};
 use orchard_types::arithmetic::{self, Bounds};
 use orchard_wire::{commit_json, entry_json, value_json};
-use orcharddb::{Commit, Entry, Expiry, NumberOp, Operation, SpaceId};
+use orcharddb::{Commit, Entry, Expiry, NumberOp, Operation, SpaceId, limits};
 use std::io::{self, Write};
 
 /// Entries that SCAN shows in the repl when it is not told how many.
@@ -89,7 +89,7 @@ fn put(target: &mut Target, args: &PutArgs, screen: &mut Screen<'_>) -> Result<b
     let key = keys::parse(&args.key)?;
     let bytes = match &args.value {
         Some(text) if text == "-" && !screen.repl => {
-            files::read_stdin().map_err(CliError::io("standard input"))?
+            files::read_stdin(limits::VALUE_SIZE_BYTES_MAX).map_err(CliError::io("standard input"))?
         }
         Some(text) => text.clone().into_bytes(),
         None if args.value_type == TypeArg::Null => Vec::new(),

@@ -49,14 +49,44 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Everything that standard input gives.
+/// Everything that standard input gives, if it is not more than `limit` bytes: it may have no end.
+///
+/// # Errors
+/// It is more, or what the operating system says.
+pub fn read_stdin(limit: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > limit {
+        let detail = format!("value_size_bytes is {} or more, over the limit of {limit}", bytes.len());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, detail));
+    }
+    Ok(bytes)
+}
+
+/// Reads a line with its end into `line` and tells how long it is; 0 at the end of the input. A line over `limit` is read to its
+/// end, and no more than that many bytes of it are kept.
 ///
 /// # Errors
 /// What the operating system says.
-pub fn read_stdin() -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    io::stdin().lock().read_to_end(&mut bytes)?;
-    Ok(bytes)
+pub fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
+    line.clear();
+    let mut length = 0_usize;
+    loop {
+        let available = match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            available => available?,
+        };
+        let end = available.iter().position(|byte| *byte == b'\n').map(|position| position + 1);
+        let taken = available.get(..end.unwrap_or(available.len())).unwrap_or_default();
+        let kept = taken.len().min(limit.saturating_sub(line.len()));
+        line.extend_from_slice(taken.get(..kept).unwrap_or_default());
+        let taken = taken.len();
+        length = length.saturating_add(taken);
+        reader.consume(taken);
+        if end.is_some() || taken == 0 {
+            return Ok(length);
+        }
+    }
 }
 
 /// A file opened for reading, and its length.
@@ -142,5 +172,22 @@ pub fn is_empty_directory(path: &Path) -> bool {
     match fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_read_to_its_end_and_not_kept() {
+        let mut input = BufReader::with_capacity(4, &b"abc\nlonger than ten\nd"[..]);
+        let mut line = Vec::new();
+        let mut read = Vec::new();
+        while let length @ 1.. = read_line(&mut input, &mut line, 10).expect("memory") {
+            read.push((length, String::from_utf8(line.clone()).expect("text")));
+        }
+        let expected = [(4, "abc\n"), (16, "longer tha"), (1, "d")];
+        assert_eq!(read, expected.map(|(length, line)| (length, line.to_owned())));
     }
 }

@@ -7,7 +7,7 @@ use crate::{files, keys};
 use orchard_client::{ClientQueue, Enqueue};
 use orchard_wire::{duration, queue_json};
 use orcharddb::queue::{Delivery, MessageId, Ready};
-use orcharddb::{DurationMs, Value};
+use orcharddb::{DurationMs, Value, limits};
 use std::io::{self, Write as _};
 
 /// Runs the action. `false`: there was no message, or one of the ids named none.
@@ -104,7 +104,10 @@ fn ids(texts: &[String]) -> Result<Vec<MessageId>> {
 
 fn message(args: &EnqueueArgs) -> Result<Enqueue> {
     let payload: Value = match args.value.as_str() {
-        "-" => keys::value(&files::read_stdin().map_err(CliError::io("standard input"))?, args.value_type)?,
+        "-" => {
+            let read = files::read_stdin(limits::QUEUE_PAYLOAD_SIZE_BYTES_MAX);
+            keys::value(&read.map_err(CliError::io("standard input"))?, args.value_type)?
+        }
         text => keys::value(text.as_bytes(), args.value_type)?,
     };
     let backoff = args.backoff.as_deref().map(|steps| {

@@ -7,10 +7,11 @@ use crate::args::{Line, LineCommand, TargetFlags};
 use crate::commands::{self, Screen};
 use crate::complete;
 use crate::error::{CliError, Exit, Result};
-use crate::settings::process_environment;
+use crate::files;
 use crate::target::Target;
 use crate::words;
 use clap::{CommandFactory as _, Parser as _};
+use orcharddb::limits;
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -18,9 +19,11 @@ use rustyline::hint::Hinter;
 use rustyline::history::{FileHistory, History as _};
 use rustyline::validate::Validator;
 use rustyline::{Config, Context, Editor, Helper};
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
+/// Longest line from a pipe: the largest value, every byte of it escaped, and its key.
+const LINE_SIZE_BYTES_MAX: usize = 6 * limits::VALUE_SIZE_BYTES_MAX + 64 * 1024;
 /// Lines that the history keeps.
 const HISTORY_LINES_MAX: usize = 1_000;
 /// The variable that names the history file; empty: none is kept.
@@ -53,9 +56,21 @@ pub fn run(flags: &TargetFlags) -> Result<bool> {
 
 fn from_pipe(target: &mut Target) -> Result<bool> {
     let mut fine = true;
-    for line in io::stdin().lock().lines() {
-        let line = line.map_err(CliError::io("standard input"))?;
-        match run_line(target, &line)? {
+    let mut input = io::stdin().lock();
+    let mut line = Vec::new();
+    loop {
+        let read = files::read_line(&mut input, &mut line, LINE_SIZE_BYTES_MAX);
+        let outcome = match read.map_err(CliError::io("standard input"))? {
+            0 => break,
+            length if length > LINE_SIZE_BYTES_MAX => {
+                complain(&format!("the line is {length} bytes long, over the limit of {LINE_SIZE_BYTES_MAX}"))
+            }
+            _ => match std::str::from_utf8(&line) {
+                Ok(text) => run_line(target, text)?,
+                Err(error) => complain(&format!("the line is not UTF-8 from byte {}", error.valid_up_to())),
+            },
+        };
+        match outcome {
             Outcome::Done => {}
             Outcome::Failed => fine = false,
             Outcome::Exit => break,
@@ -105,8 +120,15 @@ fn history_file() -> Option<PathBuf> {
     match std::env::var_os(HISTORY_VARIABLE) {
         Some(path) if path.is_empty() => None,
         Some(path) => Some(PathBuf::from(path)),
-        None => process_environment("HOME").map(|home| PathBuf::from(home).join(HISTORY_FILE)),
+        None => std::env::var_os("HOME")
+            .filter(|home| !home.is_empty())
+            .map(|home| PathBuf::from(home).join(HISTORY_FILE)),
     }
+}
+
+fn complain(message: &str) -> Outcome {
+    let _ = writeln!(io::stderr(), "{}", message.trim_end());
+    Outcome::Failed
 }
 
 /// # Errors
@@ -115,13 +137,9 @@ fn run_line(target: &mut Target, line: &str) -> Result<Outcome> {
     if line.trim_start().starts_with('#') {
         return Ok(Outcome::Done);
     }
-    let complain = |message: &str| {
-        let _ = writeln!(io::stderr(), "{}", message.trim_end());
-        Ok(Outcome::Failed)
-    };
     let mut words = match words::split(line) {
         Ok(words) => words,
-        Err(error) => return complain(error),
+        Err(error) => return Ok(complain(error)),
     };
     let Some(first) = words.first_mut() else { return Ok(Outcome::Done) };
     *first = first.to_ascii_lowercase();
@@ -132,7 +150,7 @@ fn run_line(target: &mut Target, line: &str) -> Result<Outcome> {
             writeln!(stdout, "{}", error.to_string().trim_end()).map_err(crate::error::stdout)?;
             return Ok(Outcome::Done);
         }
-        Err(error) => return complain(&error.to_string()),
+        Err(error) => return Ok(complain(&error.to_string())),
     };
     let LineCommand::Client(command) = command else { return Ok(Outcome::Exit) };
     let terminal = io::stdout().is_terminal();
@@ -141,8 +159,8 @@ fn run_line(target: &mut Target, line: &str) -> Result<Outcome> {
         Ok(_) => Ok(Outcome::Done),
         Err(error) if error.message.is_empty() => Err(error),
         // Nothing works on a damaged directory; go on reading what can be read.
-        Err(error) if error.exit == Exit::Corruption => complain(&format!("damage: {error}")),
-        Err(error) => complain(&error.message),
+        Err(error) if error.exit == Exit::Corruption => Ok(complain(&format!("damage: {error}"))),
+        Err(error) => Ok(complain(&error.message)),
     }
 }
 

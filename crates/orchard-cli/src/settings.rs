@@ -13,6 +13,7 @@ use clap::Args;
 use orchard_server::Secret;
 use orcharddb::{DefaultExpiry, Durability};
 use std::collections::BTreeMap;
+use std::env::VarError;
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -260,11 +261,20 @@ fn variable_of(name: &str) -> String {
 }
 
 /// Reads the environment. Tests pass their own.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type Environment<'a> = &'a dyn Fn(&str) -> Result<Option<String>>;
 
 /// The process's environment; an empty variable counts as unset.
-pub fn process_environment(variable: &str) -> Option<String> {
-    std::env::var(variable).ok().filter(|text| !text.is_empty())
+///
+/// # Errors
+/// Exit code 3: what is set cannot be read, which is not the same as unset.
+pub fn process_environment(variable: &str) -> Result<Option<String>> {
+    match std::env::var(variable) {
+        Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => {
+            Err(CliError::config(format!("{variable}: its value is not UTF-8 text")))
+        }
+    }
 }
 
 impl Settings {
@@ -289,7 +299,7 @@ impl Settings {
         }
         for setting in &SETTINGS {
             let variable = variable_of(setting.name);
-            if let Some(text) = environment(&variable) {
+            if let Some(text) = environment(&variable)? {
                 set(setting.name, text, Origin::Environment(variable));
             }
             if let Some(text) = flags.get(setting.name) {
@@ -464,7 +474,7 @@ pub fn client_token(flag: Option<&str>, environment: Environment<'_>) -> Result<
         return read_secret_file(path, &Origin::Flag("--access-token-file".to_owned())).map(Some);
     }
     let (token, file) = (variable_of("access_token"), variable_of("access_token_file"));
-    match (environment(&token), environment(&file)) {
+    match (environment(&token)?, environment(&file)?) {
         (Some(_), Some(_)) => Err(CliError::config(format!("{file}: `{token}` is set too: one of both"))),
         (Some(token), None) => Ok(Some(token)),
         (None, Some(path)) => read_secret_file(&path, &Origin::Environment(file)).map(Some),
@@ -473,7 +483,10 @@ pub fn client_token(flag: Option<&str>, environment: Environment<'_>) -> Result<
 }
 
 fn read_file(flags: &ServerFlags, environment: Environment<'_>) -> Result<Option<(PathBuf, String)>> {
-    let named = flags.config.clone().or_else(|| environment(FILE_VARIABLE).map(PathBuf::from));
+    let named = match &flags.config {
+        Some(path) => Some(path.clone()),
+        None => environment(FILE_VARIABLE)?.map(PathBuf::from),
+    };
     let path = named.clone().unwrap_or_else(|| PathBuf::from(FILE_DEFAULT));
     match files::read_text(&path) {
         Ok(Some(text)) => Ok(Some((path, text))),

@@ -108,7 +108,10 @@ impl Target {
         let (client, mut name) = if let Some(data) = &flags.data {
             (Client::from(open_directory(data, create)?), data.display().to_string())
         } else {
-            let url = flags.url.clone().or_else(|| process_environment("ORCHARD_URL"));
+            let url = match &flags.url {
+                Some(url) => Some(url.clone()),
+                None => process_environment("ORCHARD_URL")?,
+            };
             let url = url.unwrap_or_else(|| URL_DEFAULT.to_owned());
             if !url.starts_with("http://") && !url.starts_with("https://") {
                 return Err(CliError::usage(format!("{url}: the URL begins with http://")));

@@ -358,9 +358,34 @@ fn large_values_travel_both_ways() {
             "the export differs from the import"
         );
         let arguments = ["put", "too-large", "-"].into_iter().chain(target.iter().copied());
-        let stderr = run_with_input(arguments, &vec![b'a'; (16 << 20) + 1]).failed(1);
-        assert!(stderr.contains("value_size_bytes"), "{stderr}");
+        let stderr = run_with_input(arguments, &vec![b'a'; 64 << 20]).failed(1);
+        let told = "value_size_bytes is 16777217 or more, over the limit of 16777216";
+        assert!(stderr.contains(told), "it may have no end: {stderr}");
     });
+}
+
+#[test]
+fn the_largest_value_travels_both_ways_whatever_is_in_it() {
+    on_both(|run, target| {
+        let value = vec![0; 16 << 20];
+        let with = |arguments: &[&'static str], input: &[u8]| {
+            let arguments = arguments.iter().copied().chain(target.iter().copied());
+            run_with_input(arguments, input).fine()
+        };
+        with(&["put", "zeros", "-"], &value);
+        let exported = run(&["export", "-", "--no-versionstamps"]).fine();
+        run(&["delete", "zeros"]).fine();
+        with(&["import", "-"], exported.as_bytes());
+        assert!(run(&["get", "zeros"]).fine().as_bytes() == value, "another value came back");
+        assert!(run(&["export", "-", "--no-versionstamps"]).fine() == exported, "the exports differ");
+        assert!(exported.contains("\"type\":\"text\""), "it stays a text");
+    });
+}
+
+#[test]
+fn a_port_that_is_none_is_not_another_one() {
+    let stderr = run(["get", "a", "--url", "http://127.0.0.1:70000"]).failed(2);
+    assert!(stderr.contains("the port is 70000, over the limit of 65535"), "{stderr}");
 }
 
 #[test]
@@ -400,6 +425,14 @@ fn the_repl_reads_from_a_pipe() {
             "the lines behind a bad one are run: {outcome:?}"
         );
         assert!(repl("help\nhelp put\n").fine().contains("scan"));
+        let arguments = ["repl"].into_iter().chain(target.iter().copied());
+        let outcome = run_with_input(arguments, b"put c 3\nget \xff\nget c");
+        assert_eq!(
+            outcome.stdout.lines().last(),
+            Some("3"),
+            "a line that is no text is one that fails: {outcome:?}"
+        );
+        assert!(outcome.failed(1).contains("not UTF-8 from byte 4"));
     });
 }
 

@@ -8,6 +8,7 @@ mod common;
 use common::{Scratch, Server, orchard, run};
 use rustix::process::Signal;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::Stdio;
 
 #[test]
@@ -157,4 +158,21 @@ fn json_log_lines_are_json() {
     let lines: Vec<serde_json::Value> =
         log.map(|line| serde_json::from_str(&line.expect("readable")).expect("JSON")).collect();
     assert!(lines.iter().any(|line| line["message"] == "(PUT) KEY: k VALUE: v"), "{lines:?}");
+}
+
+#[test]
+fn a_variable_that_cannot_be_read_is_not_unset() {
+    let not_text = || std::ffi::OsStr::from_bytes(b"secret\xff");
+    for (variable, arguments) in [
+        ("ORCHARD_ACCESS_TOKEN", &["config", "check"][..]),
+        ("ORCHARD_DATA", &["config", "check"]),
+        ("ORCHARD_CONFIG", &["config", "check"]),
+        ("ORCHARD_DATA", &["check"]),
+        ("ORCHARD_URL", &["get", "a"]),
+        ("ORCHARD_ACCESS_TOKEN", &["get", "a"]),
+    ] {
+        let output = orchard().args(arguments).env(variable, not_text()).output().expect("it runs");
+        let stderr = common::Outcome::from(output).failed(3);
+        assert!(stderr.contains(&format!("{variable}: its value is not UTF-8 text")), "{stderr}");
+    }
 }

@@ -6,7 +6,7 @@ fn resolve(file: Option<&str>, environment: &[(&str, &str)], flags: ServerFlags)
     written.write_all(file.unwrap_or_default().as_bytes()).expect("written");
     let flags = ServerFlags { config: Some(written.path().to_owned()), ..flags };
     Settings::resolve(&flags, &|variable| {
-        environment.iter().find(|(name, _)| *name == variable).map(|(_, text)| (*text).to_owned())
+        Ok(environment.iter().find(|(name, _)| *name == variable).map(|(_, text)| (*text).to_owned()))
     })
 }
 

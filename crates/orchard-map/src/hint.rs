@@ -30,7 +30,7 @@ impl<'a> Spot<'a> {
     /// Looks for a key in both structures, so that their cache misses overlap.
     ///
     /// # Safety
-    /// For `'a` nothing that is retired from now on is freed: the caller is pinned, or is the writer and does not collect.
+    /// For `'a` nothing that is retired from now on is freed: the caller is pinned, or is the writer within one call.
     #[inline(always)]
     pub(crate) unsafe fn of(shared: &Shared, hash: u64, key: &[u8]) -> Spot<'a> {
         let directory = &shared.directory;
@@ -78,7 +78,7 @@ impl<'r, 'k> Hint<'r, 'k> {
     /// The spot as it is now, and what keeps its memory. Writer only.
     ///
     /// # Safety
-    /// The caller is the writer, and collects only after the spot's last use.
+    /// The caller is the writer, and the spot is used within one call of it.
     #[inline(always)]
     pub(crate) unsafe fn checked(mut self) -> (Spot<'r>, Guard<'r>) {
         let shared = self.guard.shared;

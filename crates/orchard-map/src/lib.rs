@@ -47,7 +47,7 @@
 //! - `tests/loom.rs`: `RUSTFLAGS="--cfg loom" cargo test --release --test loom`.
 //!
 //! # Where to look
-//! `record` (a version in memory), `slab` and `store` (where memory comes from and how it goes),
+//! `record` (a version in memory), `slab`, `magazine` and `store` (where memory comes from and how it goes),
 //! `epoch` (when), `fences` and `threads` (why a pin costs next to nothing), `table` (the hash part), `leaf`, `inner`, `tree`
 //! (the ordered index), `way` and `reshape` (how it changes), `history` (pruning), `hint` (where a key is, looked for ahead),
 //! `writer`, `reader`, `bulk`, `clock` (the operations).
@@ -65,6 +65,7 @@ mod hint;
 mod history;
 mod inner;
 mod leaf;
+mod magazine;
 mod reader;
 mod record;
 mod reshape;

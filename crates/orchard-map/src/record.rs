@@ -13,7 +13,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use crate::slab::Slab;
+use crate::magazine::Blocks;
 use crate::sync::{Access, AtomicU16, AtomicU64, Ordering, pointer_in, prefetch, word_of};
 
 const HAS_PREV: u16 = 1;
@@ -291,7 +291,12 @@ fn key_offset(meta: u16) -> usize {
 }
 
 /// Writes a record for `new` into a fresh block. It is not published yet; its word is returned.
-pub(crate) fn allocate(slab: &mut Slab, key: &[u8], new: &NewVersion<'_>, older: Option<Version<'_>>) -> u64 {
+pub(crate) fn allocate(
+    blocks: &mut impl Blocks,
+    key: &[u8],
+    new: &NewVersion<'_>,
+    older: Option<Version<'_>>,
+) -> u64 {
     assert!(new.type_tag < TYPE_TAGS, "type tag {} is out of range", new.type_tag);
     let Ok(key_len) = u16::try_from(key.len()) else { panic!("a key of {} bytes is too long", key.len()) };
     let (flag, value_len, bytes): (u16, usize, &[u8]) = match new.content {
@@ -305,7 +310,7 @@ pub(crate) fn allocate(slab: &mut Slab, key: &[u8], new: &NewVersion<'_>, older:
     let between = 8 * (u16::from(older.is_some()) + u16::from(new.expires_at_ms.is_some()));
     let meta = flag | has_prev | has_expiry | between | (u16::from(new.type_tag) << TYPE_TAG_SHIFT);
     let key_at = key_offset(meta);
-    let block = slab.allocate(key_at + key.len() + bytes.len());
+    let block = blocks.allocate(key_at + key.len() + bytes.len());
     // SAFETY: the block is fresh, 8-aligned, and holds header, options, key and value in this
     // order; nobody else knows it yet.
     unsafe {

@@ -107,7 +107,7 @@ impl TreeWriter {
         slots.insert(place, slot);
         let nodes = &mut change.store.nodes;
         if slots.len() <= LEAF_KEYS_MAX {
-            // SAFETY: the writer builds leaves from its published records, and collects none before they are built.
+            // SAFETY: the writer builds leaves from its published records, and none of them is freed before they are built.
             let start = unsafe { set_heads(&mut slots) };
             let word = leaf::build(nodes, &slots, start, min_stamp, max_stamp);
             Self::replace_leaf(change, way, word);
@@ -121,7 +121,7 @@ impl TreeWriter {
             };
             let (left, right) = slots.split_at_mut(middle);
             let halves = [left, right].map(|half| {
-                // SAFETY: the writer builds leaves from its published records, and collects none before they are built.
+                // SAFETY: the writer builds leaves from its published records, and none of them is freed before they are built.
                 let start = unsafe { set_heads(half) };
                 Child {
                     word: leaf::build(nodes, half, start, min_stamp, max_stamp),
@@ -172,7 +172,7 @@ impl TreeWriter {
                 all.append(&mut slots);
                 slots = all;
             }
-            // SAFETY: the writer builds leaves from its published records, and collects none before they are built.
+            // SAFETY: the writer builds leaves from its published records, and none of them is freed before they are built.
             let start = unsafe { set_heads(&mut slots) };
             let (min_stamp, max_stamp) =
                 (leaf.min_stamp().min(other.min_stamp()), leaf.max_stamp().max(other.max_stamp()));
@@ -340,7 +340,7 @@ impl TreeWriter {
                 max_stamp = max_stamp.max(record.stamp());
                 live += u64::from(!record.is_tombstone());
             }
-            // SAFETY: the writer builds leaves from its published records, and collects none before they are built.
+            // SAFETY: the writer builds leaves from its published records, and none of them is freed before they are built.
             let start = unsafe { set_heads(&mut self.slots) };
             let (first, last) = (version(records[0]), version(records[records.len() - 1]));
             let word = leaf::build(&mut change.store.nodes, &self.slots, start, min_stamp, max_stamp);

@@ -118,6 +118,18 @@ impl Slab {
         self.held_bytes
     }
 
+    /// The class of blocks of at least `bytes`, if chunks have such blocks.
+    #[inline(always)]
+    pub(crate) fn class_of(bytes: usize) -> Option<usize> {
+        (!PLAIN && bytes <= BLOCK_BYTES_MAX).then(|| class_of(bytes))
+    }
+
+    /// The size of a class's blocks.
+    #[inline(always)]
+    pub(crate) fn class_bytes(class: usize) -> usize {
+        class_bytes(class)
+    }
+
     /// The size of the block that a request for `bytes` gets.
     pub(crate) fn block_bytes(bytes: usize) -> usize {
         if PLAIN || bytes > BLOCK_BYTES_MAX {

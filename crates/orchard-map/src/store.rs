@@ -3,16 +3,24 @@
 //! - A block is retired after it was unlinked, exactly once, and freed when every reader pinned at
 //!   that time is gone (see `epoch`).
 //! - The queue's epochs never decrease, so freeing only looks at its front.
+//! - What is retired in a call of the writer is freed after that call at the earliest: it is retired under the current epoch, and
+//!   only a scan at a call's end or in between two of them lets that be freed.
+//! - A record's block is freed when another record needs one, into a magazine, from which that record gets it: what is
+//!   overwritten makes room for what is put. Only a surplus goes back to the slab.
 
 use std::collections::VecDeque;
 use std::ptr::NonNull;
 
 use crate::epoch::Epochs;
+use crate::magazine::{Blocks, Magazines};
 use crate::record::Version;
 use crate::slab::Slab;
 
 /// Blocks that a mutation frees at most: more than it retires.
 const FREED_MAX: usize = 8;
+/// Retired blocks that may wait for a record that needs them.
+const KEPT_COUNT_MAX: usize = if cfg!(loom) { 0 } else { 1024 };
+const KEPT_BYTES_MAX: u64 = 1 << 20;
 
 /// What waits until readers are gone, since the last look.
 #[derive(Clone, Copy, Default)]
@@ -58,6 +66,7 @@ struct Retired {
 /// The writer's allocators and its queue of retired blocks.
 pub(crate) struct Store {
     pub(crate) records: Slab,
+    magazines: Magazines,
     /// Hash tables, leaves and inner nodes.
     pub(crate) nodes: Slab,
     retired: VecDeque<Retired>,
@@ -74,6 +83,7 @@ impl Store {
     pub(crate) fn new() -> Self {
         Self {
             records: Slab::new(),
+            magazines: Magazines::default(),
             nodes: Slab::new(),
             retired: VecDeque::new(),
             retired_bytes: 0,
@@ -124,7 +134,28 @@ impl Store {
         if self.waiting.is_worth_a_look() {
             self.scan(epochs);
         }
-        self.collect(FREED_MAX);
+        self.collect_surplus(FREED_MAX);
+    }
+
+    /// As `collect`, of what is more than records are likely to need.
+    #[inline]
+    pub(crate) fn collect_surplus(&mut self, budget: usize) -> u64 {
+        if self.retired.len() > KEPT_COUNT_MAX || self.retired_bytes > KEPT_BYTES_MAX {
+            self.collect(budget)
+        } else {
+            0
+        }
+    }
+
+    /// Bytes of the records' blocks handed out, each rounded up to its class.
+    #[inline]
+    pub(crate) fn record_bytes(&self) -> u64 {
+        self.records.allocated_bytes() - self.magazines.held_bytes()
+    }
+
+    /// Gives the free blocks at hand back to the slab.
+    pub(crate) fn empty_magazines(&mut self) {
+        self.magazines.empty(&mut self.records);
     }
 
     /// Frees at most `budget` retired blocks that no reader could see any more at the last scan; returns their bytes.
@@ -138,18 +169,40 @@ impl Store {
                 break;
             };
             self.retired_bytes -= Slab::block_bytes(bytes) as u64;
-            let slab = match kind {
-                Kind::Record => {
-                    // SAFETY: it is freed below, not before.
-                    unsafe { Version::from_word(crate::sync::word_of(block.as_ptr())) }.end();
-                    &mut self.records
-                }
-                Kind::Node => &mut self.nodes,
-            };
             // SAFETY: the block came from this slab with this size, was retired once, was unlinked
             // before that, and each reader pinned then has unpinned (`epoch < oldest`).
-            unsafe { slab.free(block, bytes) };
+            unsafe {
+                match kind {
+                    Kind::Record => {
+                        Version::from_word(crate::sync::word_of(block.as_ptr())).end();
+                        self.magazines.free(&mut self.records, block, bytes);
+                    }
+                    Kind::Node => self.nodes.free(block, bytes),
+                }
+            }
         }
         before - self.retired_bytes
+    }
+}
+
+impl Blocks for Store {
+    /// A block for a record.
+    #[inline]
+    fn allocate(&mut self, bytes: usize) -> NonNull<u8> {
+        if let Some(block) = self.magazines.take(bytes) {
+            return block;
+        }
+        self.allocate_behind(bytes)
+    }
+}
+
+impl Store {
+    /// Blocks that are freed at a time when a record needs one.
+    const FETCHED: usize = 16;
+
+    #[inline(never)]
+    fn allocate_behind(&mut self, bytes: usize) -> NonNull<u8> {
+        self.collect(Self::FETCHED);
+        self.magazines.take(bytes).unwrap_or_else(|| self.records.allocate(bytes))
     }
 }

@@ -179,7 +179,7 @@ impl MapWriter {
         make: impl FnOnce(Option<Version<'_>>) -> Option<NewVersion<'v>>,
     ) -> bool {
         let (shared, state) = self.parts();
-        // SAFETY: this is the writer, and it collects only at the end of the call.
+        // SAFETY: this is the writer, and nothing that is linked now is freed before the call ends.
         let spot = unsafe { Spot::of(shared, hash, key) };
         let is_put = upsert(shared, state, &spot, key, make);
         if is_put {
@@ -203,7 +203,7 @@ impl MapWriter {
         assert!(hint.is_of(self.shared()), "a hint is for the map it was given for");
         let key = hint.key();
         let (shared, state) = self.parts();
-        // SAFETY: this is the writer, and it collects only at the end of the call.
+        // SAFETY: this is the writer, and nothing that is linked now is freed before the call ends.
         let (spot, guard) = unsafe { hint.checked() };
         let is_put = upsert(shared, state, &spot, key, make);
         // Before the look which readers are gone.
@@ -218,7 +218,7 @@ impl MapWriter {
     pub fn insert_if_absent(&mut self, key: &[u8], new: NewVersion<'_>) -> bool {
         let (shared, state) = self.parts();
         let hash = shared.directory.hash_of(key);
-        // SAFETY: this is the writer, and it collects only at the end of the call.
+        // SAFETY: this is the writer, and nothing that is linked now is freed before the call ends.
         if unsafe { shared.directory.find(hash, key) }.is_some() {
             return false;
         }
@@ -233,7 +233,7 @@ impl MapWriter {
     pub fn remove(&mut self, key: &[u8], stamp: u64) -> bool {
         let (shared, state) = self.parts();
         let hash = shared.directory.hash_of(key);
-        // SAFETY: this is the writer, and it collects only at the end of the call.
+        // SAFETY: this is the writer, and nothing that is linked now is freed before the call ends.
         let Some((slot, old)) = (unsafe { shared.directory.find(hash, key) }) else { return false };
         if old.stamp() != stamp || old.older().is_some() {
             return false;
@@ -249,7 +249,7 @@ impl MapWriter {
     pub fn rollback(&mut self, key: &[u8], to_stamp: u64) {
         let (shared, state) = self.parts();
         let hash = shared.directory.hash_of(key);
-        // SAFETY: this is the writer, and it collects only at the end of the call.
+        // SAFETY: this is the writer, and nothing that is linked now is freed before the call ends.
         let Some((slot, newest)) = (unsafe { shared.directory.find(hash, key) }) else { return };
         if newest.stamp() <= to_stamp {
             return;
@@ -303,13 +303,13 @@ impl MapWriter {
     ) -> bool {
         let (shared, state) = self.parts();
         let hash = shared.directory.hash_of(key);
-        // SAFETY: this is the writer, and it collects only at the end of the call.
+        // SAFETY: this is the writer, and nothing that is linked now is freed before the call ends.
         let Some((slot, old)) = (unsafe { shared.directory.find(hash, key) }) else { return false };
         if old.stamp() != stamp || old.older().is_some() {
             return false;
         }
         let Some(content) = content(old) else { return false };
-        let word = record::allocate(&mut state.store.records, key, &old.with_content(content), None);
+        let word = record::allocate(&mut state.store, key, &old.with_content(content), None);
         // SAFETY: the record was just allocated; as above.
         let record = unsafe { Version::from_word(word) };
         // SAFETY: as above.
@@ -335,13 +335,14 @@ impl MapWriter {
         let (before, oldest) = state.store.scan(&shared.epochs);
         state.history.advance(horizon_candidate, before, oldest);
         let mut reclaimed = self.prune(budget);
+        let (shared, state) = self.parts();
         if reclaimed.pruned_versions > 0 {
             // What was pruned was retired after that look.
-            let (shared, state) = self.parts();
             state.store.scan(&shared.epochs);
-            reclaimed.freed_bytes += state.store.collect(budget);
-            publish(shared, state);
         }
+        reclaimed.freed_bytes += state.store.collect(budget);
+        state.store.empty_magazines();
+        publish(shared, state);
         reclaimed
     }
 
@@ -374,7 +375,7 @@ impl MapWriter {
                 pruned_versions += 1;
             }
         }
-        let freed_bytes = state.store.collect(budget);
+        let freed_bytes = state.store.collect_surplus(budget);
         publish(shared, state);
         Reclaimed {
             pruned_versions,
@@ -412,7 +413,7 @@ fn upsert<'v>(
         return true;
     };
     assert!(new.stamp > old.stamp(), "stamp {} is not above {}", new.stamp, old.stamp());
-    let word = record::allocate(&mut state.store.records, key, &new, Some(old));
+    let word = record::allocate(&mut state.store, key, &new, Some(old));
     // SAFETY: the record was just allocated, and is freed only after it was retired.
     let record = unsafe { Version::from_word(word) };
     TreeWriter::swap(&spot.way, key, (old, record), spot.index);
@@ -432,7 +433,7 @@ fn insert(
     way: &Way<'_>,
     new: &NewVersion<'_>,
 ) {
-    let word = record::allocate(&mut state.store.records, key, new, None);
+    let word = record::allocate(&mut state.store, key, new, None);
     // SAFETY: the record was just allocated, and is freed only after it was retired.
     let record = unsafe { Version::from_word(word) };
     let (epochs, store) = (&shared.epochs, &mut state.store);
@@ -451,7 +452,7 @@ fn remove(
     newest: Version<'_>,
 ) {
     let (epochs, store) = (&shared.epochs, &mut state.store);
-    // SAFETY: only the writer comes here, and it collects only at the end of its call.
+    // SAFETY: only the writer comes here, and nothing that is linked now is freed before its call ends.
     let way = unsafe { shared.tree.way(newest.key()) };
     state.tree.remove(&mut Change { tree: &shared.tree, epochs, store }, &way, newest);
     shared.directory.remove(&mut state.tables, store, epochs, hash, slot);
@@ -467,7 +468,7 @@ fn finish(shared: &Shared, state: &mut WriterState) {
 pub(crate) fn publish(shared: &Shared, state: &WriterState) {
     let (store, counters) = (&state.store, &shared.counters);
     let directory_bytes = shared.directory.bytes() as u64;
-    counters.allocated_bytes.set(store.records.allocated_bytes());
+    counters.allocated_bytes.set(store.record_bytes());
     counters.index_bytes.set(store.nodes.allocated_bytes() + directory_bytes);
     counters.held_bytes.set(store.records.held_bytes() + store.nodes.held_bytes() + directory_bytes);
     counters.retired_bytes.set(store.retired_bytes());

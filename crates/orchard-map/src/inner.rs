@@ -11,8 +11,10 @@
 //! In memory, so that a search begins at the first line and goes on in the next few:
 //!
 //! ```text
-//! header | prefix, to a multiple of 8 | heads | children's words | live counts | maximum stamps | ends | suffixes
+//! header | prefix, to a multiple of 8 | heads | children's words, each with its maximum stamp | live counts | ends | suffixes
 //! ```
+//!
+//! Who goes down to change something below needs a child's word and its maximum stamp, so they lie in one line.
 
 use std::cmp::Ordering as Order;
 use std::marker::PhantomData;
@@ -44,6 +46,29 @@ pub(crate) struct Child {
     pub(crate) word: u64,
     pub(crate) live: u64,
     pub(crate) max_stamp: u64,
+}
+
+/// What is told of a child on the way down to it.
+#[repr(C)]
+struct Pair {
+    word: AtomicU64,
+    max_stamp: AtomicU64,
+}
+
+impl Pair {
+    fn of(child: &Child) -> Self {
+        Self { word: AtomicU64::new(child.word), max_stamp: AtomicU64::new(child.max_stamp) }
+    }
+}
+
+/// # Safety
+/// As for `copy_atomics`.
+unsafe fn copy_pairs(pairs: &[Pair], to: NonNull<Pair>) {
+    // SAFETY: a pair is two atomics, one behind the other; and the caller's promise.
+    unsafe {
+        let atomics = std::slice::from_raw_parts(pairs.as_ptr().cast::<AtomicU64>(), 2 * pairs.len());
+        copy_atomics(atomics, to.cast());
+    }
 }
 
 /// An inner node, borrowed from a guard or from the writer.
@@ -114,22 +139,24 @@ impl<'a> Inner<'a> {
         }
     }
 
-    /// The arrays of the node: words, live counts, maximum stamps.
+    /// Words and maximum stamps.
     #[inline(always)]
-    fn column(self, column: usize) -> &'a [AtomicU64] {
-        let len = self.len();
-        // SAFETY: three columns of `len` initialized atomics follow the heads; callers ask for 0..3.
-        unsafe {
-            let first = self.heads().as_ptr_range().end.cast::<AtomicU64>();
-            std::slice::from_raw_parts(first.add(column * len), len)
-        }
+    fn pairs(self) -> &'a [Pair] {
+        // SAFETY: `len` initialized pairs follow the heads.
+        unsafe { std::slice::from_raw_parts(self.heads().as_ptr_range().end.cast(), self.len()) }
+    }
+
+    #[inline(always)]
+    fn live_counts(self) -> &'a [AtomicU64] {
+        // SAFETY: `len` initialized counts follow the pairs.
+        unsafe { std::slice::from_raw_parts(self.pairs().as_ptr_range().end.cast(), self.len()) }
     }
 
     #[inline(always)]
     fn ends(self) -> &'a [u32] {
-        let columns = self.column(2).as_ptr_range().end;
-        // SAFETY: `len - 1` ends follow the columns.
-        unsafe { std::slice::from_raw_parts(columns.cast::<u32>(), self.len() - 1) }
+        let counts = self.live_counts().as_ptr_range().end;
+        // SAFETY: `len - 1` ends follow the counts.
+        unsafe { std::slice::from_raw_parts(counts.cast::<u32>(), self.len() - 1) }
     }
 
     /// Separator `index` without the prefix.
@@ -144,15 +171,15 @@ impl<'a> Inner<'a> {
 
     #[inline(always)]
     pub(crate) fn child_word(self, index: usize) -> u64 {
-        self.column(0)[index].load(Ordering::Acquire)
+        self.pairs()[index].word.load(Ordering::Acquire)
     }
 
     pub(crate) fn live(self, index: usize) -> u64 {
-        self.column(1)[index].load(Ordering::Relaxed)
+        self.live_counts()[index].load(Ordering::Relaxed)
     }
 
     pub(crate) fn max_stamp(self, index: usize) -> u64 {
-        self.column(2)[index].load(Ordering::Acquire)
+        self.pairs()[index].max_stamp.load(Ordering::Acquire)
     }
 
     pub(crate) fn child(self, index: usize) -> Child {
@@ -161,21 +188,21 @@ impl<'a> Inner<'a> {
 
     /// Swaps a child for one of the same range of keys. Writer only.
     pub(crate) fn set_child(self, index: usize, word: u64) {
-        self.column(0)[index].store(word, Ordering::Release);
+        self.pairs()[index].word.store(word, Ordering::Release);
     }
 
     /// Counts live keys in or out. Writer only.
     pub(crate) fn add_live(self, index: usize, change: i64) {
         if change != 0 {
             let live = self.live(index).wrapping_add_signed(change);
-            self.column(1)[index].store(live, Ordering::Relaxed);
+            self.live_counts()[index].store(live, Ordering::Relaxed);
         }
     }
 
     /// Writer only.
     pub(crate) fn raise_max_stamp(self, index: usize, stamp: u64) {
         if self.max_stamp(index) < stamp {
-            self.column(2)[index].store(stamp, Ordering::Release);
+            self.pairs()[index].max_stamp.store(stamp, Ordering::Release);
         }
     }
 
@@ -215,7 +242,7 @@ impl<'a> Inner<'a> {
         let bytes_len = old_bytes + added;
         let block = slab.allocate(block_bytes(len + 1, prefix.len(), bytes_len as usize));
         // SAFETY: the fresh block has room for a node of one child more, part by part; this is the writer, so that nobody
-        // stores into the columns.
+        // stores into the pairs and counts.
         unsafe {
             let header = block.cast::<Header>();
             header.write(Header {
@@ -231,21 +258,18 @@ impl<'a> Inner<'a> {
             heads.copy_from_nonoverlapping(NonNull::from(before).cast(), index);
             heads.add(index).write(head_of(suffix));
             heads.add(index + 1).copy_from_nonoverlapping(NonNull::from(behind).cast(), behind.len());
-            let mut column = heads.add(len).cast::<AtomicU64>();
-            let split = [
-                halves.map(|child| child.word),
-                halves.map(|child| child.live),
-                halves.map(|child| child.max_stamp),
-            ];
-            for (number, pair) in split.into_iter().enumerate() {
-                let old = self.column(number);
-                copy_atomics(&old[..index], column);
-                column.add(index).write(AtomicU64::new(pair[0]));
-                column.add(index + 1).write(AtomicU64::new(pair[1]));
-                copy_atomics(&old[index + 1..], column.add(index + 2));
-                column = column.add(len + 1);
+            let pairs = heads.add(len).cast::<Pair>();
+            let counts = pairs.add(len + 1).cast::<AtomicU64>();
+            let (old_pairs, old_counts) = (self.pairs(), self.live_counts());
+            copy_pairs(&old_pairs[..index], pairs);
+            copy_atomics(&old_counts[..index], counts);
+            for (place, half) in halves.iter().enumerate() {
+                pairs.add(index + place).write(Pair::of(half));
+                counts.add(index + place).write(AtomicU64::new(half.live));
             }
-            let new_ends = column.cast::<u32>();
+            copy_pairs(&old_pairs[index + 1..], pairs.add(index + 2));
+            copy_atomics(&old_counts[index + 1..], counts.add(index + 2));
+            let new_ends = counts.add(len + 1).cast::<u32>();
             new_ends.copy_from_nonoverlapping(NonNull::from(&ends[..index]).cast(), index);
             new_ends.add(index).write(at + added);
             for (place, &end) in ends.iter().enumerate().skip(index) {
@@ -351,7 +375,7 @@ impl Parts {
         let bytes_len: usize = separators.clone().map(|index| self.separator(index).len() - prefix_len).sum();
         let (len, mut end) = (children.len(), 0);
         let block = slab.allocate(block_bytes(len, prefix_len, bytes_len));
-        // SAFETY: the fresh block has room for header, prefix, heads, columns, ends and separators
+        // SAFETY: the fresh block has room for header, prefix, heads, pairs, counts, ends and separators
         // in this order, as `block_bytes` counts them.
         unsafe {
             let header = block.cast::<Header>();
@@ -363,13 +387,13 @@ impl Parts {
             });
             let prefix = header.add(1).cast::<u64>();
             let heads = prefix.add(prefix_words(prefix_len));
-            let column = heads.add(len - 1).cast::<AtomicU64>();
+            let pairs = heads.add(len - 1).cast::<Pair>();
+            let counts = pairs.add(len).cast::<AtomicU64>();
             for (index, child) in children.iter().enumerate() {
-                column.add(index).write(AtomicU64::new(child.word));
-                column.add(len + index).write(AtomicU64::new(child.live));
-                column.add(2 * len + index).write(AtomicU64::new(child.max_stamp));
+                pairs.add(index).write(Pair::of(child));
+                counts.add(index).write(AtomicU64::new(child.live));
             }
-            let ends = column.add(3 * len).cast::<u32>();
+            let ends = counts.add(len).cast::<u32>();
             let suffixes = ends.add(len - 1).cast::<u8>();
             if let Some(first) = separators.clone().next() {
                 let source = NonNull::from(self.separator(first)).cast();
@@ -402,7 +426,7 @@ fn block_bytes(children: usize, prefix_len: usize, suffix_bytes: usize) -> usize
     size_of::<Header>()
         + prefix_words(prefix_len) * size_of::<u64>()
         + (children - 1) * size_of::<u64>()
-        + children * 3 * size_of::<AtomicU64>()
+        + children * (size_of::<Pair>() + size_of::<AtomicU64>())
         + (children - 1) * size_of::<u32>()
         + suffix_bytes
 }

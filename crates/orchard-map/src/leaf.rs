@@ -4,7 +4,8 @@
 //!   leaf. Only the record of a key changes in place (`swap`), when a version is put or popped.
 //! - A slot is a record's pointer, 16 bits of key above it (from the bytes after the leaf's prefix: `heads`),
 //!   and in bit 0 whether the record is a tombstone: a search mostly needs no record, counting none.
-//! - `prefix` is common to all keys of the leaf (not always the longest such).
+//! - `prefix` is common to all keys of the leaf (not always the longest such). It lies before the slots, mostly in the
+//!   header's line, for every search needs it.
 //! - `max_stamp` is at least the newest stamp, `min_stamp` at most the oldest stamp in the leaf,
 //!   tombstones included. Both are exact until a version is popped or a key removed.
 
@@ -100,15 +101,19 @@ impl<'a> Leaf<'a> {
 
     #[inline(always)]
     pub(crate) fn slots(self) -> &'a [AtomicU64] {
-        // SAFETY: `len` initialized slots follow the header.
-        unsafe { std::slice::from_raw_parts(self.header.add(1).cast().as_ptr(), self.len()) }
+        // SAFETY: `len` initialized slots follow the prefix.
+        unsafe {
+            let prefix = self.header.add(1).cast::<AtomicU64>();
+            let first = prefix.byte_add(prefix_bytes(self.header().prefix_len as usize));
+            std::slice::from_raw_parts(first.as_ptr(), self.len())
+        }
     }
 
     #[inline(always)]
     pub(crate) fn prefix(self) -> &'a [u8] {
-        // SAFETY: `prefix_len` bytes follow the slots.
+        // SAFETY: `prefix_len` bytes follow the header.
         unsafe {
-            let bytes = self.header.add(1).cast::<AtomicU64>().add(self.len()).cast::<u8>();
+            let bytes = self.header.add(1).cast::<u8>();
             std::slice::from_raw_parts(bytes.as_ptr(), self.header().prefix_len as usize)
         }
     }
@@ -271,7 +276,7 @@ pub(crate) fn build(
 ) -> u64 {
     debug_assert!(!slots.is_empty() && slots.len() <= LEAF_KEYS_MAX);
     let block = slab.allocate(block_bytes(slots.len(), prefix.len()));
-    // SAFETY: the fresh block has room for header, slots and prefix, in this order.
+    // SAFETY: the fresh block has room for header, prefix and slots, in this order.
     unsafe {
         let header = block.cast::<Header>();
         header.write(Header {
@@ -282,12 +287,10 @@ pub(crate) fn build(
             prefix_len: prefix.len() as u16,
             heads,
         });
-        let first = header.add(1).cast::<AtomicU64>();
+        let first = write_prefix(header, prefix);
         for (index, &slot) in slots.iter().enumerate() {
             first.add(index).write(AtomicU64::new(slot));
         }
-        let end = first.add(slots.len()).cast::<u8>();
-        end.copy_from_nonoverlapping(NonNull::from(prefix).cast(), prefix.len());
         word_of(header.as_ptr())
     }
 }
@@ -304,7 +307,7 @@ pub(crate) fn build_with(
     assert!(place < len && len <= LEAF_KEYS_MAX, "a leaf has room for one more");
     let block = slab.allocate(block_bytes(len, prefix.len()));
     let (before, behind) = leaf.slots().split_at(place);
-    // SAFETY: the fresh block has room for header, slots and prefix, in this order.
+    // SAFETY: the fresh block has room for header, prefix and slots, in this order.
     unsafe {
         let header = block.cast::<Header>();
         header.write(Header {
@@ -315,12 +318,10 @@ pub(crate) fn build_with(
             prefix_len: prefix.len() as u16,
             heads: leaf.heads(),
         });
-        let first = header.add(1).cast::<AtomicU64>();
+        let first = write_prefix(header, prefix);
         copy_atomics(before, first);
         first.add(place).write(AtomicU64::new(slot));
         copy_atomics(behind, first.add(place + 1));
-        let end = first.add(len).cast::<u8>();
-        end.copy_from_nonoverlapping(NonNull::from(prefix).cast(), prefix.len());
         word_of(header.as_ptr())
     }
 }
@@ -352,8 +353,27 @@ pub(crate) fn middle(slots: &[u64]) -> usize {
     }
 }
 
+/// Writes a leaf's prefix; returns where its slots begin.
+///
+/// # Safety
+/// There is fresh room for the prefix behind the header.
+unsafe fn write_prefix(header: NonNull<Header>, prefix: &[u8]) -> NonNull<AtomicU64> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let to = header.add(1).cast::<u8>();
+        to.copy_from_nonoverlapping(NonNull::from(prefix).cast(), prefix.len());
+        to.add(prefix_bytes(prefix.len())).cast()
+    }
+}
+
+/// Bytes that a prefix takes: the slots behind it are aligned.
+#[inline(always)]
+fn prefix_bytes(prefix_len: usize) -> usize {
+    prefix_len.next_multiple_of(align_of::<AtomicU64>())
+}
+
 fn block_bytes(len: usize, prefix_len: usize) -> usize {
-    size_of::<Header>() + len * size_of::<AtomicU64>() + prefix_len
+    size_of::<Header>() + prefix_bytes(prefix_len) + len * size_of::<AtomicU64>()
 }
 
 #[cfg(test)]

@@ -127,10 +127,19 @@ impl DiskFile for RealFile {
 }
 
 struct RealLock {
-    _file: File,
+    file: File,
 }
 
 impl DiskLock for RealLock {}
+
+impl Drop for RealLock {
+    /// Closing the file would not do: a process that was just forked off has it open too, until it becomes another
+    /// program.
+    fn drop(&mut self) {
+        // What fails here lets go when the last process has closed the file.
+        let _ = self.file.unlock();
+    }
+}
 
 fn try_lock(file: &File) -> Result<(), LockError> {
     match file.try_lock() {
@@ -216,7 +225,7 @@ impl Disk for RealDisk {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()));
         written.map_err(LockError::Io)?;
-        Ok(Box::new(RealLock { _file: file }))
+        Ok(Box::new(RealLock { file }))
     }
 
     fn lock_existing(&self, path: &str) -> Result<Option<Box<dyn DiskLock>>, LockError> {
@@ -226,7 +235,7 @@ impl Disk for RealDisk {
             Err(error) => return Err(LockError::Io(error)),
         };
         try_lock(&file)?;
-        Ok(Some(Box::new(RealLock { _file: file })))
+        Ok(Some(Box::new(RealLock { file })))
     }
 
     fn location(&self) -> String {
@@ -286,6 +295,23 @@ mod tests {
         disk.remove("wal/2")?;
         assert!(disk.list("wal")?.is_empty());
         assert!(disk.available_bytes()? > 0);
+        Ok(())
+    }
+
+    /// As between `fork` and `exec` of a child.
+    #[test]
+    fn a_lock_is_free_again_though_its_file_is_open_elsewhere() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let disk = RealDisk::open(dir.path())?;
+        disk.open("LOCK", OpenMode::Create)?;
+        let file = File::options().read(true).write(true).open(dir.path().join("LOCK"))?;
+        assert!(try_lock(&file).is_ok());
+        let elsewhere = file.try_clone()?;
+        let lock = RealLock { file };
+        assert!(disk.lock_existing("LOCK").is_err());
+        drop(lock);
+        assert!(matches!(disk.lock_existing("LOCK"), Ok(Some(_))));
+        drop(elsewhere);
         Ok(())
     }
 

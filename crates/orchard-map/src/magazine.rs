@@ -7,7 +7,7 @@
 
 use std::ptr::NonNull;
 
-use crate::slab::Slab;
+use crate::slab::{Slab, class_bytes};
 
 const BLOCKS: usize = 30;
 const MAGAZINES: usize = 16;
@@ -50,7 +50,7 @@ impl Magazines {
             return None;
         }
         magazine.len = magazine.len.checked_sub(1)?;
-        self.held_bytes -= Slab::class_bytes(class) as u64;
+        self.held_bytes -= class_bytes(class) as u64;
         magazine.blocks.get(magazine.len).copied()
     }
 
@@ -72,15 +72,15 @@ impl Magazines {
             let given_back = BLOCKS / 2;
             for block in &magazine.blocks[..given_back] {
                 // SAFETY: as above, for a block of this class.
-                unsafe { slab.free(*block, Slab::class_bytes(class)) };
+                unsafe { slab.free(*block, class_bytes(class)) };
             }
             magazine.blocks.copy_within(given_back.., 0);
             magazine.len -= given_back;
-            self.held_bytes -= (given_back * Slab::class_bytes(class)) as u64;
+            self.held_bytes -= (given_back * class_bytes(class)) as u64;
         }
         magazine.blocks[magazine.len] = block;
         magazine.len += 1;
-        self.held_bytes += Slab::class_bytes(class) as u64;
+        self.held_bytes += class_bytes(class) as u64;
     }
 
     /// Gives all blocks back to the slab they are from.
@@ -91,7 +91,7 @@ impl Magazines {
         for magazine in self.list.iter_mut() {
             for block in &magazine.blocks[..magazine.len] {
                 // SAFETY: the block was freed here with this class, and only once.
-                unsafe { slab.free(*block, Slab::class_bytes(magazine.class)) };
+                unsafe { slab.free(*block, class_bytes(magazine.class)) };
             }
             magazine.len = 0;
         }

@@ -118,34 +118,24 @@ impl Slab {
         self.held_bytes
     }
 
-    /// The class of blocks of at least `bytes`, if chunks have such blocks.
+    /// The class of blocks of at least `bytes`; without one they come from the global allocator.
     #[inline(always)]
     pub(crate) fn class_of(bytes: usize) -> Option<usize> {
         (!PLAIN && bytes <= BLOCK_BYTES_MAX).then(|| class_of(bytes))
     }
 
-    /// The size of a class's blocks.
-    #[inline(always)]
-    pub(crate) fn class_bytes(class: usize) -> usize {
-        class_bytes(class)
-    }
-
     /// The size of the block that a request for `bytes` gets.
     pub(crate) fn block_bytes(bytes: usize) -> usize {
-        if PLAIN || bytes > BLOCK_BYTES_MAX {
-            size_of::<LargeHeader>() + bytes.next_multiple_of(8)
-        } else {
-            class_bytes(class_of(bytes))
+        match Self::class_of(bytes) {
+            Some(class) => class_bytes(class),
+            None => size_of::<LargeHeader>() + bytes.next_multiple_of(8),
         }
     }
 
     /// A block of at least `bytes`, with undefined content.
     #[inline]
     pub(crate) fn allocate(&mut self, bytes: usize) -> NonNull<u8> {
-        if PLAIN || bytes > BLOCK_BYTES_MAX {
-            return self.allocate_large(bytes);
-        }
-        let class = class_of(bytes);
+        let Some(class) = Self::class_of(bytes) else { return self.allocate_large(bytes) };
         let mut chunk = self.open[class];
         if chunk.is_null() {
             chunk = self.open_chunk(class);
@@ -179,7 +169,7 @@ impl Slab {
     /// `block` came from `allocate(bytes)` of this slab, is not used again, and is freed once.
     #[inline]
     pub(crate) unsafe fn free(&mut self, block: NonNull<u8>, bytes: usize) {
-        if PLAIN || bytes > BLOCK_BYTES_MAX {
+        if Self::class_of(bytes).is_none() {
             // SAFETY: the caller's promise, and such blocks came from `allocate_large`.
             return unsafe { self.free_large(block) };
         }
@@ -462,8 +452,9 @@ fn class_of(bytes: usize) -> usize {
     }
 }
 
+/// The size of a class's blocks.
 #[inline]
-fn class_bytes(class: usize) -> usize {
+pub(crate) fn class_bytes(class: usize) -> usize {
     if class < FINE_CLASSES { class * 8 } else { coarse_size(class - FINE_CLASSES) }
 }
 

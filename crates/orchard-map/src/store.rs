@@ -18,6 +18,8 @@ use crate::slab::Slab;
 
 /// Blocks that a mutation frees at most: more than it retires.
 const FREED_MAX: usize = 8;
+/// Blocks that are freed at a time when a record needs one.
+const FETCHED: usize = 16;
 /// Retired blocks that may wait for a record that needs them.
 const KEPT_COUNT_MAX: usize = if cfg!(loom) { 0 } else { 1024 };
 const KEPT_BYTES_MAX: u64 = 1 << 20;
@@ -153,6 +155,13 @@ impl Store {
         self.records.allocated_bytes() - self.magazines.held_bytes()
     }
 
+    /// A block for a record for which there is none at hand.
+    #[inline(never)]
+    fn allocate_behind(&mut self, bytes: usize) -> NonNull<u8> {
+        self.collect(FETCHED);
+        self.magazines.take(bytes).unwrap_or_else(|| self.records.allocate(bytes))
+    }
+
     /// Gives the free blocks at hand back to the slab.
     pub(crate) fn empty_magazines(&mut self) {
         self.magazines.empty(&mut self.records);
@@ -189,20 +198,6 @@ impl Blocks for Store {
     /// A block for a record.
     #[inline]
     fn allocate(&mut self, bytes: usize) -> NonNull<u8> {
-        if let Some(block) = self.magazines.take(bytes) {
-            return block;
-        }
-        self.allocate_behind(bytes)
-    }
-}
-
-impl Store {
-    /// Blocks that are freed at a time when a record needs one.
-    const FETCHED: usize = 16;
-
-    #[inline(never)]
-    fn allocate_behind(&mut self, bytes: usize) -> NonNull<u8> {
-        self.collect(Self::FETCHED);
-        self.magazines.take(bytes).unwrap_or_else(|| self.records.allocate(bytes))
+        self.magazines.take(bytes).unwrap_or_else(|| self.allocate_behind(bytes))
     }
 }
